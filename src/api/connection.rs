@@ -1,0 +1,207 @@
+//! One client of the local socket.
+//!
+//! Requests are read one line at a time; what is quick is answered on the spot, writes are waited
+//! for beside, so that answers may come out of order. Everything that goes out passes one short
+//! queue: a client that does not read holds up itself and nobody else.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::net::unix::OwnedWriteHalf;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::{AbortHandle, JoinSet};
+
+use super::protocol::{self, Call, REQUEST_BYTES_MAX, Request, RpcError};
+use super::{requests, subscription};
+use crate::hub::Hub;
+
+/// Lines that wait to be sent to a client.
+const OUTGOING_LINES_MAX: usize = 4;
+
+/// `tag.write` requests of one client under way; one more is refused, `busy`.
+const WRITES_MAX: usize = 64;
+
+/// Subscriptions of one client; one more is refused, `busy`.
+const SUBSCRIPTIONS_MAX: usize = 256;
+
+/// Where lines to the client go.
+pub(super) type Outgoing = mpsc::Sender<Vec<u8>>;
+
+/// Says that there is no room, if the client listens.
+pub(super) fn turn_away(stream: &UnixStream) {
+    let error = RpcError::new(RpcError::BUSY, "too many clients are connected");
+    let _ = stream.try_write(&protocol::answer(None, Err::<(), _>(error)));
+}
+
+/// Serves a client until it leaves.
+pub(super) async fn serve(stream: UnixStream, hub: Arc<Hub>) {
+    let (mut reader, writer) = stream.into_split();
+    let (outgoing, lines) = mpsc::channel(OUTGOING_LINES_MAX);
+    let mut client = Client {
+        hub,
+        outgoing,
+        tasks: JoinSet::new(),
+        writes: Arc::new(Semaphore::new(WRITES_MAX)),
+        subscriptions: BTreeMap::new(),
+        last_subscription: 0,
+    };
+    let mut sender = tokio::spawn(send(writer, lines));
+    let mut buffer = BytesMut::new();
+    loop {
+        while let Some(end) = memchr::memchr(b'\n', &buffer) {
+            let line = buffer.split_to(end + 1);
+            if client.handle(line.trim_ascii()).await.is_err() {
+                return;
+            }
+        }
+        if buffer.len() >= REQUEST_BYTES_MAX {
+            let why = format!("a request is larger than {} MiB", REQUEST_BYTES_MAX >> 20);
+            let error = RpcError::new(RpcError::INVALID_REQUEST, why);
+            let _ = client.outgoing.send(protocol::answer(None, Err::<(), _>(error))).await;
+            break;
+        }
+        buffer.reserve(4096);
+        tokio::select! {
+            read = reader.read_buf(&mut buffer) => match read {
+                Ok(0) | Err(_) => break,
+                Ok(_) => {}
+            },
+            // The client reads no more.
+            _ = &mut sender => return,
+            Some(_) = client.tasks.join_next() => {}
+        }
+    }
+    // A client may close its sending side and still wait for answers, as `nc -N` does.
+    client.unsubscribe_all();
+    let Client { outgoing, mut tasks, .. } = client;
+    drop(outgoing);
+    while tasks.join_next().await.is_some() {}
+    let _ = sender.await;
+}
+
+async fn send(mut writer: OwnedWriteHalf, mut lines: mpsc::Receiver<Vec<u8>>) {
+    while let Some(line) = lines.recv().await {
+        if writer.write_all(&line).await.is_err() {
+            break;
+        }
+    }
+}
+
+struct Client {
+    hub: Arc<Hub>,
+    outgoing: Outgoing,
+    tasks: JoinSet<()>,
+    writes: Arc<Semaphore>,
+    subscriptions: BTreeMap<u64, AbortHandle>,
+    last_subscription: u64,
+}
+
+/// The client is gone.
+struct Gone;
+
+impl Client {
+    async fn handle(&mut self, line: &[u8]) -> Result<(), Gone> {
+        if line.is_empty() {
+            return Ok(());
+        }
+        let Request { id, call } = match protocol::parse_request(line) {
+            Ok(request) => request,
+            Err(error) => return self.send(protocol::answer(None, Err::<(), _>(error))).await,
+        };
+        let id = id.as_deref();
+        let hub = &self.hub;
+        let answer = match call {
+            Err(error) => Some(protocol::answer(id, Err::<(), _>(error))),
+            Ok(Call::Read(params)) => Some(requests::read(hub, id, &params)),
+            Ok(Call::Browse(params)) => Some(protocol::answer(id, requests::browse(hub, &params))),
+            Ok(Call::LineList) => Some(protocol::answer(id, Ok(requests::lines(hub)))),
+            Ok(Call::StationList) => Some(protocol::answer(id, Ok(requests::stations(hub)))),
+            Ok(Call::ProcessStatus) => Some(protocol::answer(id, Ok(requests::process(hub)))),
+            Ok(Call::Write(params)) => {
+                let id = id.map(ToOwned::to_owned);
+                self.start_write(id, params)
+            }
+            Ok(Call::Subscribe(params)) => {
+                match subscription::Subscription::open(hub, &params).await {
+                    Err(error) => Some(protocol::answer(id, Err::<(), _>(error))),
+                    Ok(subscription) => {
+                        let number = self.last_subscription + 1;
+                        if self.subscriptions.len() >= SUBSCRIPTIONS_MAX {
+                            let why = format!("{SUBSCRIPTIONS_MAX} subscriptions at most");
+                            let error = RpcError::new(RpcError::BUSY, why);
+                            Some(protocol::answer(id, Err::<(), _>(error)))
+                        } else {
+                            self.last_subscription = number;
+                            // The answer first, then what it announces.
+                            let result = subscription.announce(number);
+                            if id.is_some() {
+                                self.send(protocol::answer(id, Ok(result))).await?;
+                            }
+                            let running = subscription.run(number, self.outgoing.clone());
+                            let task = self.tasks.spawn(running);
+                            self.subscriptions.insert(number, task);
+                            None
+                        }
+                    }
+                }
+            }
+            Ok(Call::Unsubscribe(params)) => {
+                let result = match self.subscriptions.remove(&params.subscription) {
+                    Some(task) => {
+                        task.abort();
+                        Ok(serde_json::json!({}))
+                    }
+                    None => Err(RpcError::new(
+                        RpcError::INVALID_PARAMS,
+                        format!("there is no subscription {}", params.subscription),
+                    )),
+                };
+                Some(protocol::answer(id, result))
+            }
+        };
+        match answer {
+            // A notification has no answer.
+            Some(answer) if id.is_some() => self.send(answer).await,
+            _ => Ok(()),
+        }
+    }
+
+    fn start_write(
+        &mut self,
+        id: Option<Box<serde_json::value::RawValue>>,
+        params: protocol::WriteParams,
+    ) -> Option<Vec<u8>> {
+        let Ok(permit) = Arc::clone(&self.writes).try_acquire_owned() else {
+            let why = format!("{WRITES_MAX} writes of this client are under way");
+            let error = RpcError::new(RpcError::BUSY, why);
+            return Some(protocol::answer(id.as_deref(), Err::<(), _>(error)));
+        };
+        let timeout = match requests::write_timeout(params.timeout_s) {
+            Ok(timeout) => timeout,
+            Err(error) => return Some(protocol::answer(id.as_deref(), Err::<(), _>(error))),
+        };
+        let hub = Arc::clone(&self.hub);
+        let outgoing = self.outgoing.clone();
+        self.tasks.spawn(async move {
+            let result = requests::write(&hub, params.writes, timeout).await;
+            drop(permit);
+            if let Some(id) = id {
+                let _ = outgoing.send(protocol::answer(Some(&id), Ok(result))).await;
+            }
+        });
+        None
+    }
+
+    async fn send(&self, line: Vec<u8>) -> Result<(), Gone> {
+        self.outgoing.send(line).await.map_err(|_| Gone)
+    }
+
+    fn unsubscribe_all(&mut self) {
+        for task in std::mem::take(&mut self.subscriptions).into_values() {
+            task.abort();
+        }
+    }
+}

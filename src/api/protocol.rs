@@ -1,0 +1,403 @@
+//! PURE: requests as they come in, answers and notifications as they go out.
+
+use serde::de::DeserializeOwned;
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use crate::iotag::{Reason, TagValue, Timestamp, Value};
+
+/// Longest request in bytes, with its line end.
+pub const REQUEST_BYTES_MAX: usize = 16 << 20;
+
+/// An error as JSON-RPC 2.0 has it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RpcError {
+    /// Code; the contract lists them.
+    pub code: i32,
+    /// In words.
+    pub message: String,
+    /// What a program may need.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<serde_json::Value>,
+}
+
+impl RpcError {
+    /// The request is no JSON.
+    pub const PARSE: i32 = -32700;
+    /// The request is no JSON-RPC 2.0 request.
+    pub const INVALID_REQUEST: i32 = -32600;
+    /// There is no such method.
+    pub const NO_SUCH_METHOD: i32 = -32601;
+    /// The parameters do not fit.
+    pub const INVALID_PARAMS: i32 = -32602;
+    /// Something failed here.
+    pub const INTERNAL: i32 = -32603;
+    /// There is no such tag.
+    pub const NO_SUCH_TAG: i32 = -32001;
+    /// Too much at once.
+    pub const BUSY: i32 = -32005;
+    /// The journal does not reach back to the token.
+    pub const TOKEN_TOO_OLD: i32 = -32010;
+
+    /// An error without data.
+    pub fn new(code: i32, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), data: None }
+    }
+}
+
+/// A request of a client.
+#[derive(Debug)]
+pub struct Request {
+    /// Given back with the answer; `None`: a notification, which has none.
+    pub id: Option<Box<RawValue>>,
+    /// What is asked for.
+    pub call: Result<Call, RpcError>,
+}
+
+/// A method and its parameters.
+#[derive(Debug)]
+pub enum Call {
+    /// `tag.read`.
+    Read(ReadParams),
+    /// `tag.browse`.
+    Browse(BrowseParams),
+    /// `tag.write`.
+    Write(WriteParams),
+    /// `tag.subscribe`.
+    Subscribe(SubscribeParams),
+    /// `tag.unsubscribe`.
+    Unsubscribe(UnsubscribeParams),
+    /// `line.list`.
+    LineList,
+    /// `station.list`.
+    StationList,
+    /// `process.status`.
+    ProcessStatus,
+}
+
+/// Parameters of `tag.read`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReadParams {
+    /// Names; `*` and `?` are wildcards.
+    pub names: Vec<String>,
+}
+
+/// Parameters of `tag.browse`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BrowseParams {
+    /// Names; `*` and `?` are wildcards.
+    pub pattern: Option<String>,
+    /// Tags of this line only.
+    pub line: Option<String>,
+    /// Tags of this station only.
+    pub station: Option<String>,
+    /// At most so many.
+    pub limit: Option<usize>,
+    /// Continue after this name (the `next` of the page before).
+    pub after: Option<String>,
+}
+
+/// Parameters of `tag.write`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WriteParams {
+    /// What to write.
+    pub writes: Vec<WriteParam>,
+    /// How long the outcome is waited for, in seconds.
+    #[serde(default = "default_timeout_s")]
+    pub timeout_s: f64,
+}
+
+fn default_timeout_s() -> f64 {
+    10.0
+}
+
+/// One tag to be written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WriteParam {
+    /// Name of the tag.
+    pub name: String,
+    /// New value.
+    pub value: serde_json::Value,
+}
+
+/// Parameters of `tag.subscribe`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SubscribeParams {
+    /// Names; `*` and `?` are wildcards.
+    pub names: Vec<String>,
+    /// Where to begin.
+    #[serde(default)]
+    pub after: After,
+}
+
+/// Where a subscription begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum After {
+    /// `null`: the current values, then changes.
+    #[default]
+    Now,
+    /// `"oldest"`: everything that the journal has.
+    Oldest,
+    /// A token: every change since.
+    Token(u64),
+}
+
+impl<'de> Deserialize<'de> for After {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let expected =
+            || serde::de::Error::custom("`after` is null, \"oldest\" or a token of this process");
+        match serde_json::Value::deserialize(deserializer)? {
+            serde_json::Value::Null => Ok(Self::Now),
+            serde_json::Value::String(text) if text == "oldest" => Ok(Self::Oldest),
+            serde_json::Value::String(text) => {
+                text.parse().map(Self::Token).map_err(|_| expected())
+            }
+            serde_json::Value::Number(number) => {
+                number.as_u64().map(Self::Token).ok_or_else(expected)
+            }
+            _ => Err(expected()),
+        }
+    }
+}
+
+/// Parameters of `tag.unsubscribe`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnsubscribeParams {
+    /// Number of the subscription.
+    pub subscription: u64,
+}
+
+#[derive(Deserialize)]
+struct Envelope {
+    jsonrpc: String,
+    #[serde(default, deserialize_with = "present")]
+    id: Option<Box<RawValue>>,
+    method: String,
+    params: Option<Box<RawValue>>,
+}
+
+/// `"id": null` is an id, an absent one is a notification.
+fn present<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::<RawValue>::deserialize(deserializer).map(Some)
+}
+
+/// Reads one line. The error is answered with `id` null.
+pub fn parse_request(line: &[u8]) -> Result<Request, RpcError> {
+    let envelope: Envelope = serde_json::from_slice(line).map_err(|error| {
+        if error.is_data() {
+            RpcError::new(
+                RpcError::INVALID_REQUEST,
+                format!("not a JSON-RPC 2.0 request object: {error}"),
+            )
+        } else {
+            RpcError::new(RpcError::PARSE, format!("not JSON: {error}"))
+        }
+    })?;
+    // serde would take an array for the object.
+    if !line.trim_ascii_start().starts_with(b"{") {
+        let message = "not an object; batches are not part of this protocol";
+        return Err(RpcError::new(RpcError::INVALID_REQUEST, message));
+    }
+    if envelope.jsonrpc != "2.0" {
+        return Err(RpcError::new(RpcError::INVALID_REQUEST, "`jsonrpc` is not \"2.0\""));
+    }
+    if let Some(id) = &envelope.id
+        && id.get().starts_with(['{', '[', 't', 'f'])
+    {
+        return Err(RpcError::new(
+            RpcError::INVALID_REQUEST,
+            "`id` is neither a string nor a number nor null",
+        ));
+    }
+    let call = parse_call(&envelope.method, envelope.params.as_deref());
+    Ok(Request { id: envelope.id, call })
+}
+
+fn parse_call(method: &str, params: Option<&RawValue>) -> Result<Call, RpcError> {
+    match method {
+        "tag.read" => parse_params(method, params).map(Call::Read),
+        "tag.browse" => parse_params(method, params).map(Call::Browse),
+        "tag.write" => parse_params(method, params).map(Call::Write),
+        "tag.subscribe" => parse_params(method, params).map(Call::Subscribe),
+        "tag.unsubscribe" => parse_params(method, params).map(Call::Unsubscribe),
+        "line.list" => Ok(Call::LineList),
+        "station.list" => Ok(Call::StationList),
+        "process.status" => Ok(Call::ProcessStatus),
+        "tag.explain" | "station.set" | "message.tap" | "config.reload" | "config.check"
+        | "write.status" => {
+            Err(RpcError::new(RpcError::NO_SUCH_METHOD, format!("`{method}` is not supported yet")))
+        }
+        _ => Err(RpcError::new(RpcError::NO_SUCH_METHOD, format!("there is no method `{method}`"))),
+    }
+}
+
+fn parse_params<T: DeserializeOwned>(
+    method: &str,
+    params: Option<&RawValue>,
+) -> Result<T, RpcError> {
+    let text = match params.map(RawValue::get) {
+        None | Some("null") => "{}",
+        Some(text) => text,
+    };
+    serde_json::from_str(text).map_err(|error| {
+        RpcError::new(RpcError::INVALID_PARAMS, format!("parameters of `{method}`: {error}"))
+    })
+}
+
+/// An answer as one line.
+pub fn answer(id: Option<&RawValue>, result: Result<impl Serialize, RpcError>) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Answer<'a, T> {
+        jsonrpc: &'static str,
+        id: Option<&'a RawValue>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        result: Option<T>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<RpcError>,
+    }
+    let (result, error) = match result {
+        Ok(result) => (Some(result), None),
+        Err(error) => (None, Some(error)),
+    };
+    to_line(&Answer { jsonrpc: "2.0", id, result, error })
+}
+
+/// A notification as one line.
+pub fn notification(method: &str, params: impl Serialize) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Notification<'a, T> {
+        jsonrpc: &'static str,
+        method: &'a str,
+        params: T,
+    }
+    to_line(&Notification { jsonrpc: "2.0", method, params })
+}
+
+fn to_line(object: &impl Serialize) -> Vec<u8> {
+    // Everything that is sent has string keys and finite numbers, so this cannot fail.
+    let mut line = serde_json::to_vec(object).unwrap_or_default();
+    line.push(b'\n');
+    line
+}
+
+/// A token as the socket shows it.
+pub fn token(seq: u64) -> String {
+    seq.to_string()
+}
+
+/// Value, time, quality, as the socket shows them.
+#[derive(Clone, Copy, Debug)]
+pub struct Vtq<'a> {
+    /// Name of the tag.
+    pub name: &'a str,
+    /// Number of the change; 0: there was none.
+    pub seq: u64,
+    /// The value.
+    pub value: &'a TagValue,
+}
+
+impl Serialize for Vtq<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // A tag that nothing has happened to has no times.
+        let never = self.value.reason == Reason::NeverReceived;
+        let time = |time: Timestamp| (!never).then(|| time.to_string());
+        let mut map = serializer.serialize_map(Some(7))?;
+        map.serialize_entry("name", self.name)?;
+        map.serialize_entry("value", &self.value.value.as_ref().map(JsonValue))?;
+        map.serialize_entry("quality", self.value.quality.as_str())?;
+        map.serialize_entry("reason", self.value.reason.as_str())?;
+        map.serialize_entry("time", &time(self.value.time))?;
+        map.serialize_entry("received", &time(self.value.received))?;
+        map.serialize_entry("seq", &self.seq)?;
+        map.end()
+    }
+}
+
+/// A typed value as the socket shows it.
+#[derive(Clone, Copy, Debug)]
+pub struct JsonValue<'a>(pub &'a Value);
+
+impl Serialize for JsonValue<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::Real(real) => serializer.serialize_f64(*real),
+            Value::Integer(integer) => serializer.serialize_i128(*integer),
+            Value::Logical(logical) => serializer.serialize_bool(*logical),
+            Value::FourState(state) => serializer.serialize_str(state.as_str()),
+            Value::Text(text) => serializer.serialize_str(text),
+            Value::Interval(seconds) => serializer.serialize_f64(*seconds),
+            Value::Moment(moment) => serializer.collect_str(moment),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error_of(line: &str) -> (Option<String>, i32, String) {
+        match parse_request(line.as_bytes()) {
+            Err(error) => (None, error.code, error.message),
+            Ok(request) => {
+                let error = request.call.unwrap_err();
+                (request.id.map(|id| id.get().to_owned()), error.code, error.message)
+            }
+        }
+    }
+
+    #[test]
+    fn requests_are_read() {
+        let line =
+            br#"{"jsonrpc":"2.0","id":"x","method":"tag.read","params":{"names":["a","p*"]}}"#;
+        let request = parse_request(line).unwrap();
+        assert_eq!(request.id.unwrap().get(), "\"x\"");
+        let Ok(Call::Read(params)) = request.call else { panic!("expected a read") };
+        assert_eq!(params.names, ["a", "p*"]);
+        let line = br#"{"jsonrpc":"2.0","id":1,"method":"tag.subscribe","params":{"names":[],"after":"7"}}"#;
+        let Ok(Call::Subscribe(params)) = parse_request(line).unwrap().call else { panic!() };
+        assert_eq!(params.after, After::Token(7));
+    }
+
+    #[test]
+    fn mistakes_have_the_codes_of_json_rpc() {
+        assert_eq!(error_of("{").1, RpcError::PARSE);
+        assert_eq!(error_of("\u{1}").1, RpcError::PARSE);
+        assert_eq!(error_of("[]").1, RpcError::INVALID_REQUEST);
+        let array = r#"["2.0",1,"tag.read",{"names":[]}]"#;
+        assert_eq!(error_of(array).1, RpcError::INVALID_REQUEST);
+        let null_id = parse_request(br#"{"jsonrpc":"2.0","id":null,"method":"line.list"}"#);
+        assert_eq!(null_id.unwrap().id.unwrap().get(), "null");
+        assert_eq!(error_of(r#"{"jsonrpc":"1.0","method":"x"}"#).1, RpcError::INVALID_REQUEST);
+        assert_eq!(
+            error_of(r#"{"jsonrpc":"2.0","id":{},"method":"x"}"#).1,
+            RpcError::INVALID_REQUEST
+        );
+        let (id, code, message) = error_of(r#"{"jsonrpc":"2.0","id":3,"method":"tag.raed"}"#);
+        assert_eq!((id.as_deref(), code), (Some("3"), RpcError::NO_SUCH_METHOD));
+        assert!(message.contains("tag.raed"));
+        let (_, code, message) =
+            error_of(r#"{"jsonrpc":"2.0","id":3,"method":"tag.read","params":{"name":"a"}}"#);
+        assert_eq!(code, RpcError::INVALID_PARAMS);
+        assert!(message.contains("unknown field `name`"), "{message}");
+    }
+
+    #[test]
+    fn values_are_shown_as_their_type_says() {
+        let show = |value: Value| serde_json::to_string(&JsonValue(&value)).unwrap();
+        assert_eq!(show(Value::Real(20.0)), "20.0");
+        assert_eq!(show(Value::Integer(i128::from(u64::MAX))), "18446744073709551615");
+        assert_eq!(show(Value::Integer(i128::from(i64::MIN))), "-9223372036854775808");
+        assert_eq!(show(Value::Logical(true)), "true");
+        assert_eq!(show(Value::FourState(crate::iotag::FourState::Trans)), "\"trans\"");
+        assert_eq!(show(Value::Moment(Timestamp::UNIX_EPOCH)), "\"1970-01-01T00:00:00Z\"");
+    }
+}

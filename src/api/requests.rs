@@ -1,0 +1,311 @@
+//! What the quick requests answer, and `tag.write`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::ser::{SerializeSeq, Serializer};
+use serde_json::value::RawValue;
+use serde_json::{Value as Json, json};
+
+use super::protocol::{self, BrowseParams, ReadParams, RpcError, Vtq, WriteParam};
+use crate::clock;
+use crate::hub::status::{LineStatus, StationStatus};
+use crate::hub::writes::{WriteError, WriteRequest};
+use crate::hub::{Hub, Reading, WriteOutcome};
+use crate::iotag::{LineId, StationId, TagId, Timestamp};
+
+/// Tags on one page of `tag.browse` when the client does not say.
+const BROWSE_LIMIT: usize = 1000;
+
+/// Longest wait for the outcome of a write, in seconds.
+const WRITE_TIMEOUT_S_MAX: f64 = 86_400.0;
+
+/// Tags named by exact names and patterns, in the order of the request.
+pub(super) enum Named {
+    /// There it is.
+    Tag(TagId),
+    /// No tag has this name.
+    Unknown(String),
+}
+
+/// Whether a name is a pattern.
+pub(super) fn is_pattern(name: &str) -> bool {
+    name.contains(['*', '?'])
+}
+
+/// Resolves exact names and patterns. A tag whose name holds a wildcard is found by its exact name.
+pub(super) fn resolve(hub: &Hub, names: &[String]) -> Vec<Named> {
+    let mut found = Vec::new();
+    for name in names {
+        if let Some(tag) = hub.tag_named(name) {
+            found.push(Named::Tag(tag));
+        } else if is_pattern(name) {
+            found.extend(hub.tags_matching(name, None).map(Named::Tag));
+        } else {
+            found.push(Named::Unknown(name.clone()));
+        }
+    }
+    found
+}
+
+/// The message for a name that no tag has.
+pub(super) fn no_such_tag(name: &str) -> RpcError {
+    RpcError::new(RpcError::NO_SUCH_TAG, format!("there is no tag `{name}`"))
+}
+
+/// `tag.read`.
+pub(super) fn read(hub: &Hub, id: Option<&RawValue>, params: &ReadParams) -> Vec<u8> {
+    let named = resolve(hub, &params.names);
+    let tags: Vec<TagId> = named
+        .iter()
+        .filter_map(|named| match named {
+            Named::Tag(tag) => Some(*tag),
+            Named::Unknown(_) => None,
+        })
+        .collect();
+    let readings = hub.read(&tags);
+    #[derive(Serialize)]
+    struct Answer<'a> {
+        values: Values<'a>,
+    }
+    let values = Values { hub, named: &named, readings: &readings };
+    protocol::answer(id, Ok(Answer { values }))
+}
+
+struct Values<'a> {
+    hub: &'a Hub,
+    named: &'a [Named],
+    readings: &'a [Reading],
+}
+
+impl Serialize for Values<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut readings = self.readings.iter();
+        let mut list = serializer.serialize_seq(Some(self.named.len()))?;
+        for named in self.named {
+            match named {
+                Named::Unknown(name) => {
+                    let error = no_such_tag(name);
+                    list.serialize_element(&json!({ "name": name, "error": error }))?;
+                }
+                Named::Tag(_) => {
+                    let Some(reading) = readings.next() else { break };
+                    let name = &self.hub.config().tags[reading.tag.0 as usize].name;
+                    list.serialize_element(&Vtq { name, seq: reading.seq, value: &reading.value })?;
+                }
+            }
+        }
+        list.end()
+    }
+}
+
+/// `tag.browse`.
+pub(super) fn browse(hub: &Hub, params: &BrowseParams) -> Result<Json, RpcError> {
+    let config = hub.config();
+    let line = match &params.line {
+        None => None,
+        Some(name) => Some(line_named(hub, name)?),
+    };
+    let station = match &params.station {
+        None => None,
+        Some(name) => Some(station_named(hub, name)?),
+    };
+    let limit = params.limit.unwrap_or(BROWSE_LIMIT);
+    if limit == 0 {
+        return Err(RpcError::new(RpcError::INVALID_PARAMS, "`limit` is 0"));
+    }
+    let pattern = params.pattern.as_deref().unwrap_or("*");
+    let mut matching = hub.tags_matching(pattern, params.after.as_deref()).filter(|tag| {
+        let tag = &config.tags[tag.0 as usize];
+        station.is_none_or(|station| tag.station == station)
+            && line.is_none_or(|line| config.stations[tag.station.0 as usize].line == line)
+    });
+    let tags: Vec<Json> = matching
+        .by_ref()
+        .take(limit)
+        .map(|id| {
+            let tag = &config.tags[id.0 as usize];
+            let station = &config.stations[tag.station.0 as usize];
+            json!({
+                "name": &*tag.name,
+                "type": tag.tag_type.as_str(),
+                "address": &*tag.address_text,
+                "station": &*station.name,
+                "line": &*config.lines[station.line.0 as usize].name,
+                "unit": &*tag.unit,
+                "description": &*tag.description,
+            })
+        })
+        .collect();
+    let next = match matching.next() {
+        Some(_) => tags.last().map(|tag| tag["name"].clone()),
+        None => None,
+    };
+    Ok(json!({ "tags": tags, "next": next }))
+}
+
+fn line_named(hub: &Hub, name: &str) -> Result<LineId, RpcError> {
+    (0u32..)
+        .zip(&hub.config().lines)
+        .find(|(_, line)| &*line.name == name)
+        .map(|(id, _)| LineId(id))
+        .ok_or_else(|| {
+            RpcError::new(RpcError::INVALID_PARAMS, format!("there is no line `{name}`"))
+        })
+}
+
+fn station_named(hub: &Hub, name: &str) -> Result<StationId, RpcError> {
+    (0u32..)
+        .zip(&hub.config().stations)
+        .find(|(_, station)| &*station.name == name)
+        .map(|(id, _)| StationId(id))
+        .ok_or_else(|| {
+            RpcError::new(RpcError::INVALID_PARAMS, format!("there is no station `{name}`"))
+        })
+}
+
+/// `timeout_s` as a duration.
+pub(super) fn write_timeout(timeout_s: f64) -> Result<Duration, RpcError> {
+    if !(0.0..=WRITE_TIMEOUT_S_MAX).contains(&timeout_s) {
+        let why = format!("`timeout_s` is not between 0 and {WRITE_TIMEOUT_S_MAX}");
+        return Err(RpcError::new(RpcError::INVALID_PARAMS, why));
+    }
+    Ok(Duration::from_secs_f64(timeout_s))
+}
+
+/// `tag.write`.
+pub(super) async fn write(hub: &Arc<Hub>, writes: Vec<WriteParam>, timeout: Duration) -> Json {
+    let requests = writes
+        .into_iter()
+        .map(|write| WriteRequest { name: write.name, value: write.value })
+        .collect();
+    let results: Vec<Json> = hub
+        .write(requests, timeout)
+        .await
+        .into_iter()
+        .map(|result| {
+            let (outcome, error) = match &result.outcome {
+                WriteOutcome::Completed => ("completed", None),
+                WriteOutcome::Failed(error) => ("failed", Some(error)),
+                WriteOutcome::Uncertain(error) => ("uncertain", Some(error)),
+            };
+            json!({
+                "name": result.name,
+                "outcome": outcome,
+                "error": error.map(|WriteError { code, message }| json!({ "code": code, "message": message })),
+                "elapsed_ms": u64::try_from(result.elapsed.as_millis()).unwrap_or(u64::MAX),
+            })
+        })
+        .collect();
+    json!({ "results": results })
+}
+
+/// `line.list`.
+pub(super) fn lines(hub: &Hub) -> Json {
+    let lines: Vec<Json> = (0u32..)
+        .zip(&hub.config().lines)
+        .map(|(id, line)| {
+            let status: LineStatus = hub.line_status(LineId(id), |status| status.clone());
+            let filters: Vec<Json> = status
+                .filters
+                .iter()
+                .map(|filter| json!({ "filter": filter.filter, "qos": filter.granted }))
+                .collect();
+            let mut shown = json!({
+                "name": &*line.name,
+                "state": status.state.as_str(),
+                "server": status.server,
+                "session_present": status.session_present,
+                "subscriptions": filters,
+                "connected_since": time(status.connected_since),
+                "next_attempt": time(status.next_attempt),
+                "last_message": time(status.last_message),
+                "last_error": error(status.last_error.as_ref()),
+            });
+            shown["counters"] = json!({
+                "connects": status.connects,
+                "messages_received": status.messages_received,
+                "bytes_received": status.bytes_received,
+                "messages_unrouted": status.messages_unrouted,
+                "writes_completed": status.writes_completed,
+                "writes_not_completed": status.writes_not_completed,
+            });
+            shown["last_unrouted_topic"] = json!(status.last_unrouted_topic);
+            shown
+        })
+        .collect();
+    json!({ "lines": lines })
+}
+
+/// `station.list`.
+pub(super) fn stations(hub: &Hub) -> Json {
+    let config = hub.config();
+    let stations: Vec<Json> = (0u32..)
+        .zip(&config.stations)
+        .map(|(id, station)| {
+            let status: StationStatus = hub.station_status(StationId(id), |status| status.clone());
+            json!({
+                "name": &*station.name,
+                "line": &*config.lines[station.line.0 as usize].name,
+                "address": &*station.address_text,
+                "state": status.state.as_str(),
+                "payload": if status.payload_bad { "bad" } else { "ok" },
+                "last_message": time(status.last_message),
+                "last_error": error(status.last_error.as_ref()),
+                "counters": {
+                    "messages": status.messages,
+                    "bad_payloads": status.bad_payloads,
+                    "times_missing": status.times_missing,
+                    "times_unreadable": status.times_unreadable,
+                },
+            })
+        })
+        .collect();
+    json!({ "stations": stations })
+}
+
+/// `process.status`.
+pub(super) fn process(hub: &Hub) -> Json {
+    let config = hub.config();
+    let up = (0u32..)
+        .zip(&config.lines)
+        .filter(|(id, _)| hub.line_status(LineId(*id), |status| status.connected_since.is_some()))
+        .count();
+    let [good, uncertain, bad] = hub.count_by_quality();
+    let store = hub.store_status();
+    let uptime = clock::wall().duration_since(hub.started());
+    json!({
+        "name": config.process.name,
+        "version": env!("CARGO_PKG_VERSION"),
+        "pid": std::process::id(),
+        "started": time(Some(hub.started())),
+        "uptime_s": uptime.as_secs(),
+        "config": config.folder.display().to_string(),
+        "lines": { "total": config.lines.len(), "up": up },
+        "stations": { "total": config.stations.len() },
+        "tags": { "total": config.tags.len(), "good": good, "uncertain": uncertain, "bad": bad },
+        "store": {
+            "state": if store.error.is_some() { "error" } else { "ok" },
+            "error": store.error,
+            "quarantined": store.quarantined.map(|(path, why)| json!({
+                "path": path.display().to_string(),
+                "why": why,
+            })),
+            "commits": store.commits,
+            "last_seq": hub.last_seq(),
+            "durable_seq": hub.feed().durable_seq(),
+        },
+    })
+}
+
+fn time(time: Option<Timestamp>) -> Option<String> {
+    time.map(|time| time.to_string())
+}
+
+fn error(error: Option<&(Timestamp, String)>) -> Json {
+    match error {
+        None => Json::Null,
+        Some((time, message)) => json!({ "time": time.to_string(), "message": message }),
+    }
+}

@@ -1,0 +1,33 @@
+//! The command line: commands, rendering, exit codes. Contract, section 6.
+
+mod args;
+mod check;
+#[cfg(feature = "demo")]
+mod demo;
+mod exit;
+mod query;
+mod run;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Arguments, Command};
+
+/// Parses the command line and does what it says.
+pub fn main() -> ExitCode {
+    let Arguments { global, command } = Arguments::parse();
+    let done = match command {
+        Command::Run => run::run(&global),
+        #[cfg(feature = "demo")]
+        Command::Demo(options) => demo::demo(&global, &options),
+        Command::Check => check::check(&global),
+        Command::Read(names) => query::read(&global, &names),
+        Command::Write(write) => query::write(&global, &write),
+        Command::Watch(names) => query::watch(&global, &names),
+        Command::Browse(browse) => query::browse(&global, &browse),
+        Command::Status => query::status(&global),
+    };
+    exit::code(done)
+}

@@ -1,0 +1,272 @@
+//! The commands that ask the running process: read, write, watch, browse, status.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use serde_json::{Value as Json, json};
+
+use super::args::{Browse, Global, Names, Watch, Write};
+use super::check;
+use super::exit::Failure;
+use super::table::{Table, printable};
+use crate::api::client::Client;
+use crate::clock;
+use crate::iotag::Timestamp;
+
+/// What a quick request may take.
+const QUICK: Duration = Duration::ZERO;
+
+fn connect(global: &Global) -> Result<Client, Failure> {
+    Ok(Client::connect(&check::socket(global)?)?)
+}
+
+/// `tagline read`.
+pub(super) fn read(global: &Global, names: &Names) -> Result<(), Failure> {
+    let result = connect(global)?.call("tag.read", json!({ "names": names.names }), QUICK)?;
+    let values = result["values"].as_array().cloned().unwrap_or_default();
+    let mut out = std::io::stdout().lock();
+    if global.json {
+        writeln!(out, "{result}")?;
+    } else {
+        let mut table = Table::new(&["NAME", "VALUE>", "QUALITY", "REASON", "TIME", "AGE>"]);
+        let now = clock::wall();
+        for vtq in values.iter().filter(|vtq| vtq["error"].is_null()) {
+            table.row([
+                text(&vtq["name"]),
+                text(&vtq["value"]),
+                text(&vtq["quality"]),
+                text(&vtq["reason"]),
+                text(&vtq["time"]),
+                age(&vtq["received"], now),
+            ]);
+        }
+        if !values.is_empty() {
+            write!(out, "{}", table.render())?;
+        }
+    }
+    let missing: Vec<String> = values
+        .iter()
+        .filter(|vtq| !vtq["error"].is_null())
+        .map(|vtq| text(&vtq["error"]["message"]))
+        .collect();
+    if !missing.is_empty() {
+        return Err(Failure::Failed(missing.join("\nerror: ")));
+    }
+    if values.is_empty() {
+        return Err(Failure::Failed(format!("no tag matches `{}`", names.names.join("`, `"))));
+    }
+    Ok(())
+}
+
+/// `tagline write`.
+pub(super) fn write(global: &Global, write: &Write) -> Result<(), Failure> {
+    if !(0.0..=86_400.0).contains(&write.timeout) {
+        return Err(Failure::Configuration("--timeout is not between 0 and 86400 seconds".into()));
+    }
+    // Text converts to every type, and to each exactly.
+    let writes = json!([{ "name": write.name, "value": write.value }]);
+    let params = json!({ "writes": writes, "timeout_s": write.timeout });
+    let patience = Duration::from_secs_f64(write.timeout);
+    let result = connect(global)?.call("tag.write", params, patience)?;
+    let mut out = std::io::stdout().lock();
+    let first = &result["results"][0];
+    let outcome = text(&first["outcome"]);
+    if global.json {
+        writeln!(out, "{result}")?;
+    } else if first["error"].is_null() {
+        writeln!(out, "{}: {outcome} in {} ms", write.name, first["elapsed_ms"])?;
+    }
+    if outcome == "completed" || outcome == "queued" {
+        return Ok(());
+    }
+    let why = text(&first["error"]["message"]);
+    Err(Failure::Failed(format!("{}: {outcome}: {why}", write.name)))
+}
+
+/// `tagline watch`.
+pub(super) fn watch(global: &Global, watch: &Watch) -> Result<(), Failure> {
+    let mut client = connect(global)?;
+    let until = watch.duration.map(|duration| clock::now() + duration);
+    client.call("tag.subscribe", json!({ "names": watch.names, "after": null }), QUICK)?;
+    let mut out = std::io::stdout().lock();
+    loop {
+        let wait = until.map(|until| until.saturating_duration_since(clock::now()));
+        if wait == Some(Duration::ZERO) {
+            return Ok(());
+        }
+        let Some(notification) = client.next_notification(wait)? else { return Ok(()) };
+        if notification["method"] != "tag.changed" {
+            continue;
+        }
+        let params = &notification["params"];
+        if global.json {
+            writeln!(out, "{params}")?;
+        } else {
+            for vtq in params["changes"].as_array().into_iter().flatten() {
+                let time = text(&vtq["time"]);
+                let (name, value) = (text(&vtq["name"]), text(&vtq["value"]));
+                let (quality, reason) = (text(&vtq["quality"]), text(&vtq["reason"]));
+                writeln!(out, "{time:<30}  {name:<28}  {value:>14}  {quality:<9}  {reason}")?;
+            }
+        }
+        out.flush()?;
+    }
+}
+
+/// `tagline browse`.
+pub(super) fn browse(global: &Global, browse: &Browse) -> Result<(), Failure> {
+    let mut client = connect(global)?;
+    let mut tags: Vec<Json> = Vec::new();
+    let mut after = Json::Null;
+    loop {
+        let params = json!({
+            "pattern": browse.pattern,
+            "line": browse.line,
+            "station": browse.station,
+            "after": after,
+        });
+        let mut page = client.call("tag.browse", params, QUICK)?;
+        if let Json::Array(found) = page["tags"].take() {
+            tags.extend(found);
+        }
+        after = page["next"].take();
+        if after.is_null() {
+            break;
+        }
+    }
+    let mut out = std::io::stdout().lock();
+    if global.json {
+        writeln!(out, "{}", json!({ "tags": tags }))?;
+    } else if !tags.is_empty() {
+        let mut table =
+            Table::new(&["NAME", "TYPE", "ADDRESS", "STATION", "LINE", "UNIT", "DESCRIPTION"]);
+        for tag in &tags {
+            let columns = ["name", "type", "address", "station", "line", "unit", "description"];
+            table.row(columns.map(|column| text(&tag[column])));
+        }
+        write!(out, "{}", table.render())?;
+    }
+    if tags.is_empty() {
+        let pattern = browse.pattern.as_deref().unwrap_or("*");
+        return Err(Failure::Failed(format!("no tag matches `{pattern}`")));
+    }
+    Ok(())
+}
+
+/// `tagline status`.
+pub(super) fn status(global: &Global) -> Result<(), Failure> {
+    let mut client = connect(global)?;
+    let mut ask = |method| client.call(method, json!({}), QUICK);
+    let process = ask("process.status")?;
+    let lines = ask("line.list")?;
+    let stations = ask("station.list")?;
+    let mut out = std::io::stdout().lock();
+    if global.json {
+        let all = json!({
+            "process": process,
+            "lines": lines["lines"],
+            "stations": stations["stations"],
+        });
+        writeln!(out, "{all}")?;
+        return Ok(());
+    }
+    let now = clock::wall();
+    let tags = &process["tags"];
+    writeln!(
+        out,
+        "{} {}, pid {}, up {}",
+        text(&process["name"]),
+        text(&process["version"]),
+        process["pid"],
+        span(process["uptime_s"].as_u64().unwrap_or_default()),
+    )?;
+    writeln!(
+        out,
+        "tags: {} total, {} good, {} uncertain, {} bad",
+        tags["total"], tags["good"], tags["uncertain"], tags["bad"]
+    )?;
+    let store = &process["store"];
+    write!(out, "store: {}", text(&store["state"]))?;
+    if !store["error"].is_null() {
+        write!(out, ", {}", text(&store["error"]))?;
+    }
+    if !store["quarantined"].is_null() {
+        let path = text(&store["quarantined"]["path"]);
+        write!(out, ", an unreadable store was moved to {path}")?;
+    }
+    writeln!(out, "\n")?;
+    let mut table = Table::new(&[
+        "LINE",
+        "STATE",
+        "SERVER",
+        "MESSAGES>",
+        "UNROUTED>",
+        "WRITES>",
+        "LAST>",
+        "LAST ERROR",
+    ]);
+    for line in lines["lines"].as_array().into_iter().flatten() {
+        let counters = &line["counters"];
+        table.row([
+            text(&line["name"]),
+            text(&line["state"]),
+            text(&line["server"]),
+            text(&counters["messages_received"]),
+            text(&counters["messages_unrouted"]),
+            text(&counters["writes_completed"]),
+            age(&line["last_message"], now),
+            last_error(&line["last_error"], now),
+        ]);
+    }
+    writeln!(out, "{}", table.render())?;
+    let mut table =
+        Table::new(&["STATION", "LINE", "STATE", "MESSAGES>", "BAD>", "LAST>", "LAST ERROR"]);
+    for station in stations["stations"].as_array().into_iter().flatten() {
+        let counters = &station["counters"];
+        table.row([
+            text(&station["name"]),
+            text(&station["line"]),
+            text(&station["state"]),
+            text(&counters["messages"]),
+            text(&counters["bad_payloads"]),
+            age(&station["last_message"], now),
+            last_error(&station["last_error"], now),
+        ]);
+    }
+    write!(out, "{}", table.render())?;
+    Ok(())
+}
+
+fn last_error(error: &Json, now: Timestamp) -> String {
+    if error.is_null() {
+        return String::new();
+    }
+    format!("{} ago: {}", age(&error["time"], now), text(&error["message"]))
+}
+
+/// A JSON value as a person reads it.
+fn text(value: &Json) -> String {
+    match value {
+        Json::Null => "-".into(),
+        Json::String(text) => printable(text),
+        other => other.to_string(),
+    }
+}
+
+/// How long ago an RFC 3339 time is.
+fn age(time: &Json, now: Timestamp) -> String {
+    let Some(time) = time.as_str().and_then(|text| text.parse::<Timestamp>().ok()) else {
+        return "-".into();
+    };
+    span(u64::try_from(now.duration_since(time).as_secs()).unwrap_or(0))
+}
+
+/// Seconds in the two largest units.
+fn span(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m {}s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{}h {}m", seconds / 3600, seconds % 3600 / 60),
+        _ => format!("{}d {}h", seconds / 86_400, seconds % 86_400 / 3600),
+    }
+}

@@ -1,0 +1,198 @@
+//! `[[station]]`: what topics are routed to.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use super::Work;
+use super::line::Lines;
+use super::names::Names;
+use super::settings::{Settings, parsed};
+use crate::config::document::{Section, Written};
+use crate::config::keys::SectionKind;
+use crate::config::problems::Problems;
+use crate::config::source::Place;
+use crate::iotag::router::Claim;
+use crate::iotag::{LineId, OnMissing, PayloadType, Station, StationAddress};
+use crate::topic;
+
+/// The stations of all files, by position.
+pub(crate) struct Stations {
+    pub(crate) names: Names,
+    pub(crate) entries: Vec<Entry>,
+    /// First place of each claim to the topics of a line.
+    claims: FxHashMap<(LineId, Claim), Place>,
+}
+
+/// A station; parts with a mistake are `None`.
+pub(crate) struct Entry {
+    pub(crate) station: Option<Station>,
+    pub(crate) payload_type: Option<PayloadType>,
+}
+
+const ON_MISSING: &[(&str, OnMissing)] = &[("bad", OnMissing::Bad), ("keep", OnMissing::Keep)];
+
+impl Stations {
+    pub(crate) fn new() -> Self {
+        Self { names: Names::new("station"), entries: Vec::new(), claims: FxHashMap::default() }
+    }
+
+    /// Resolves one file; `lines_known` is false when lines may be missing for another reason.
+    pub(crate) fn add_file(
+        &mut self,
+        top: &Section<'_>,
+        lines: &mut Lines,
+        lines_known: bool,
+        work: &mut Work,
+    ) {
+        let default = top.text("line", &mut work.problems);
+        if let Some(line) = default
+            && lines_known
+            && lines.names.position(line.value).is_none()
+        {
+            lines.names.report_unknown(line, &mut work.problems);
+        }
+        for section in top.tables("station", SectionKind::Station, &mut work.problems) {
+            let known = (default, !top.lacks("line"));
+            let line = self.line_of(&section, known, lines, lines_known, &mut work.problems);
+            let entry = self.station(&section, line, lines, work);
+            self.entries.push(entry);
+        }
+    }
+
+    /// The line that a station names, or its file.
+    fn line_of(
+        &self,
+        section: &Section<'_>,
+        (default, stated): (Option<Written<&str>>, bool),
+        lines: &mut Lines,
+        lines_known: bool,
+        problems: &mut Problems,
+    ) -> Option<LineId> {
+        let own = section.text("line", problems);
+        let Some(line) = own.or(default) else {
+            if section.lacks("line") && !stated {
+                problems
+                    .missing(section.place, "`[[station]]` needs the key `line`")
+                    .help("or `line` at the top of the file, for all its stations");
+            }
+            return None;
+        };
+        let position = lines.names.position(line.value);
+        // An unknown line at the top of the file has been reported there.
+        if position.is_none() && own.is_some() && lines_known {
+            lines.names.report_unknown(line, problems);
+        }
+        position.map(LineId)
+    }
+
+    fn station(
+        &mut self,
+        section: &Section<'_>,
+        line: Option<LineId>,
+        lines: &Lines,
+        work: &mut Work,
+    ) -> Entry {
+        let position = self.entries.len() as u32;
+        let name = section
+            .required_text("name", &mut work.problems)
+            .map(|name| self.names.define(name, position, &mut work.problems));
+        let address_text = section.required_text("address", &mut work.problems);
+        let address = parsed(section, "address", StationAddress::parse, work);
+        if let (Some(line), Some(text), Some(address)) = (line, address_text, &address) {
+            self.check_address(line, text, address, &mut work.problems);
+        }
+        let around = line.and_then(|line| lines.settings.get(line.0 as usize));
+        let settings = match around {
+            Some(around) => Settings::read(section, around, work),
+            None => Settings::read(section, &Settings::default(), work),
+        };
+        let problems = &mut work.problems;
+        let subscribe_address = section.logical("subscribe_address", problems).unwrap_or(false);
+        if let (true, Some(text), Some(address)) = (subscribe_address, address_text, &address) {
+            check_subscription(text, address, problems);
+        }
+        let on_missing = section.choice("on_missing", ON_MISSING, problems);
+        let out_topic = out_topic(section, problems);
+        let payload_type = match (line, section.get("payload_type")) {
+            // Of a line that is unknown nothing is known.
+            (None, None) => None,
+            _ => settings.payload_type,
+        };
+        let station = || {
+            Some(Station {
+                name: name?,
+                line: line?,
+                address: address?,
+                address_text: address_text?.value.into(),
+                payload_type: settings.payload_type?,
+                time_field: settings.time_field?,
+                time_mask: settings.time_mask?,
+                time_zone: settings.time_zone?,
+                ignore_missing_time: settings.ignore_missing_time,
+                subscribe_address,
+                on_missing: on_missing.unwrap_or(OnMissing::Bad),
+                out_topic,
+                publish_qos: settings.publish_qos,
+                publish_retain: settings.publish_retain,
+            })
+        };
+        Entry { station: station(), payload_type }
+    }
+
+    /// Two stations of a line with one address: an error (contract, section 2).
+    fn check_address(
+        &mut self,
+        line: LineId,
+        written: Written<&str>,
+        address: &StationAddress,
+        problems: &mut Problems,
+    ) {
+        let mut other = None;
+        for claim in address.claims() {
+            let first = *self.claims.entry((line, claim)).or_insert(written.place);
+            if first != written.place {
+                other = Some(first);
+            }
+        }
+        if let Some(first) = other {
+            let message =
+                format!("a second station of its line with the address `{}`", written.value);
+            problems
+                .wrong(written.place, message)
+                .first("the first one is", first)
+                .help("a message goes to exactly one station");
+        }
+    }
+}
+
+/// Only topics and filters can be subscribed to.
+fn check_subscription(written: Written<&str>, address: &StationAddress, problems: &mut Problems) {
+    let filter = match address {
+        StationAddress::All => "#",
+        StationAddress::Exact(text)
+        | StationAddress::Plain(text, _)
+        | StationAddress::Filter(text) => text,
+        StationAddress::Regex(..) | StationAddress::Fallback => {
+            problems
+                .wrong(written.place, "a regular expression cannot be subscribed to")
+                .help("leave out `subscribe_address` and extend the line's `topic_filter`");
+            return;
+        }
+    };
+    if let Err(error) = topic::check_filter(filter) {
+        let message = format!("`{filter}` cannot be subscribed to: {error}");
+        problems
+            .wrong(written.place, message)
+            .help("leave out `subscribe_address` and extend the line's `topic_filter`");
+    }
+}
+
+fn out_topic(section: &Section<'_>, problems: &mut Problems) -> Option<Arc<str>> {
+    let topic = section.text("out_topic", problems).filter(|topic| !topic.value.is_empty())?;
+    if let Err(error) = topic::check_name(topic.value) {
+        let message = format!("`{}` is no topic name: {error}", topic.value);
+        problems.wrong(topic.place, message);
+    }
+    Some(topic.value.into())
+}

@@ -1,0 +1,142 @@
+//! What the contract has and this version does not: refused, never ignored.
+//!
+//! This file is the whole list. Whoever builds one of these deletes its row here, adds the key to
+//! [`super::keys`] or the value to its parser, and moves its line in `docs/configuration.md`.
+//! Tag addresses are the one exception: `iotag::address` reads them and refuses its own.
+
+use std::time::Duration;
+
+use toml::de::DeValue;
+
+use super::keys::SectionKind;
+use super::quantity;
+
+/// A key that does not work yet.
+pub(super) struct Row {
+    pub(super) section: SectionKind,
+    pub(super) key: &'static str,
+    /// The value that asks for nothing, and is therefore accepted.
+    pub(super) neutral: Neutral,
+}
+
+/// A value that asks for nothing.
+#[derive(Clone, Copy)]
+pub(super) enum Neutral {
+    /// There is none: writing the key asks for something.
+    Nothing,
+    Text(&'static str),
+    Logical(bool),
+    Seconds(u64),
+    /// An empty list, or an empty text in its place.
+    EmptyList,
+    /// A table of neutral values.
+    Table(&'static [(&'static str, Neutral)]),
+}
+
+impl Row {
+    /// What else there is to say.
+    pub(super) fn why(&self) -> &'static str {
+        if NEEDS_MQTT_5.contains(&self.key) { ", it needs MQTT 5.0" } else { "" }
+    }
+}
+
+/// A value that does not work yet, of a key that does.
+pub(super) struct ValueRow {
+    pub(super) key: &'static str,
+    pub(super) values: &'static [&'static str],
+}
+
+const fn row(section: SectionKind, key: &'static str, neutral: Neutral) -> Row {
+    Row { section, key, neutral }
+}
+
+/// Keys of a line that are an error with MQTT 3.1.1, whatever their value.
+const NEEDS_MQTT_5: &[&str] =
+    &["session_expiry", "receive_maximum", "topic_alias_maximum", "user_properties"];
+
+/// Keys.
+pub(super) const ROWS: &[Row] = &[
+    row(SectionKind::Top, "http", Neutral::Nothing),
+    row(SectionKind::Line, "redundant_servers", Neutral::EmptyList),
+    row(SectionKind::Line, "tls", Neutral::Table(TLS)),
+    row(SectionKind::Line, "session_expiry", Neutral::Nothing),
+    row(SectionKind::Line, "receive_maximum", Neutral::Nothing),
+    row(SectionKind::Line, "topic_alias_maximum", Neutral::Nothing),
+    row(SectionKind::Line, "user_properties", Neutral::Nothing),
+    row(SectionKind::Password, "jwt", Neutral::Nothing),
+    row(SectionKind::Station, "will_topic", Neutral::Text("")),
+    row(SectionKind::Station, "will_payload", Neutral::Text("")),
+    row(SectionKind::Station, "error_delay", Neutral::Seconds(0)),
+    row(SectionKind::Station, "stale_after", Neutral::Seconds(0)),
+    row(SectionKind::Station, "max_age", Neutral::Seconds(0)),
+    row(SectionKind::Station, "publish_every", Neutral::Seconds(0)),
+    row(SectionKind::Station, "publish_on_write", Neutral::Logical(true)),
+    row(SectionKind::Station, "publish_content_type", Neutral::Text("")),
+    row(SectionKind::Station, "write_when_offline", Neutral::Text("fail")),
+    row(SectionKind::Station, "write_expiry", Neutral::Seconds(3600)),
+    row(SectionKind::Station, "csv_delimiter", Neutral::Text(",")),
+    row(SectionKind::Station, "csv_header", Neutral::Logical(true)),
+    row(SectionKind::Tag, "when", Neutral::Text("")),
+];
+
+const TLS: &[(&str, Neutral)] = &[
+    ("ca_file", Neutral::Text("")),
+    ("cert_file", Neutral::Text("")),
+    ("key_file", Neutral::Text("")),
+    ("server_name", Neutral::Text("")),
+    ("min_version", Neutral::Text("1.2")),
+    ("alpn", Neutral::EmptyList),
+    ("insecure_skip_verify", Neutral::Logical(false)),
+];
+
+/// Values.
+pub(super) const VALUES: &[ValueRow] = &[
+    ValueRow { key: "mqtt_version", values: &["5.0"] },
+    ValueRow { key: "payload_type", values: &["influx", "csv", "xml", "bytes", "auto"] },
+    // The schemes of `servers`.
+    ValueRow { key: "servers", values: &["mqtts", "ws", "wss"] },
+];
+
+/// The row of a key, if it does not work yet.
+pub(super) fn find(section: SectionKind, key: &str) -> Option<&'static Row> {
+    ROWS.iter().find(|row| row.section == section && row.key == key)
+}
+
+/// The values of a key that do not work yet.
+pub(super) fn values(key: &str) -> &'static [&'static str] {
+    VALUES.iter().find(|row| row.key == key).map_or(&[], |row| row.values)
+}
+
+impl Neutral {
+    /// Whether a value asks for nothing.
+    pub(super) fn accepts(self, value: &DeValue<'_>) -> bool {
+        match (self, value) {
+            (Self::Text(neutral), DeValue::String(text)) => text == neutral,
+            (Self::Logical(neutral), DeValue::Boolean(logical)) => *logical == neutral,
+            (Self::Seconds(seconds), _) => quantity::duration(value)
+                .is_ok_and(|duration| duration == Duration::from_secs(seconds)),
+            (Self::EmptyList, DeValue::Array(list)) => list.is_empty(),
+            (Self::EmptyList, DeValue::String(text)) => text.is_empty(),
+            (Self::Table(rows), DeValue::Table(table)) => table.iter().all(|(key, value)| {
+                rows.iter().any(|(name, neutral)| {
+                    name == key.get_ref() && neutral.accepts(value.get_ref())
+                })
+            }),
+            _ => false,
+        }
+    }
+
+    /// What to write instead.
+    pub(super) fn advice(self) -> String {
+        match self {
+            Self::Text(text) => format!("leave it out or write `\"{text}\"`"),
+            Self::Logical(logical) => format!("leave it out or write `{logical}`"),
+            Self::Seconds(seconds) => {
+                let shown = quantity::shown(Duration::from_secs(seconds));
+                format!("leave it out or write `\"{shown}\"`")
+            }
+            Self::EmptyList => "leave it out or write `[]`".to_owned(),
+            Self::Nothing | Self::Table(_) => "leave it out".to_owned(),
+        }
+    }
+}

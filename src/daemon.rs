@@ -1,0 +1,113 @@
+//! Start, run and stop, in that order and its reverse.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::api;
+use crate::clock;
+use crate::config::Config;
+use crate::hub::{Hub, writer};
+use crate::line::LineTask;
+use crate::mqtt::Session;
+use crate::store::{Recovered, Store, StoreOptions};
+
+/// A process at work.
+pub struct Daemon {
+    hub: Arc<Hub>,
+    stop_clients: watch::Sender<bool>,
+    stop_lines: watch::Sender<bool>,
+    clients: JoinSet<()>,
+    lines: JoinSet<()>,
+    store_thread: JoinHandle<()>,
+}
+
+impl Daemon {
+    /// Starts everything; the error is for the operator.
+    pub fn start(config: Config) -> Result<Self, String> {
+        let config = Arc::new(config);
+        let options = StoreOptions {
+            folder: config.process.data_dir.clone(),
+            journal_entries_max: config.journal.max_entries,
+            journal_age_max: config.journal.max_age,
+        };
+        let names: Vec<Arc<str>> = config.tags.iter().map(|tag| Arc::clone(&tag.name)).collect();
+        // The store before the socket: its lock tells whether the configuration is in use.
+        let (store, recovered) =
+            Store::open(&options, &names).map_err(|error| format!("data_dir: {error}"))?;
+        if let Some((path, why)) = &recovered.quarantined {
+            tracing::error!(
+                moved_to = %path.display(),
+                "the store could not be read and was moved away; starting with an empty one: {why}"
+            );
+        }
+        let server = api::Server::bind(&config.socket.path, config.socket.mode)
+            .map_err(|error| error.to_string())?;
+        let store = Arc::new(store);
+        let (hub, ports) =
+            Hub::new(Arc::clone(&config), Arc::clone(&store), &recovered, clock::wall());
+        let mut sessions = stored_sessions(&config, recovered);
+        let store_thread =
+            writer::spawn(&hub).map_err(|error| format!("cannot start a thread: {error}"))?;
+
+        let (stop_lines, lines_stop) = watch::channel(false);
+        let mut lines = JoinSet::new();
+        for port in ports {
+            let session = std::mem::take(&mut sessions[port.line.0 as usize]);
+            let task = LineTask::new(port.line, Arc::clone(&hub), session);
+            lines.spawn(task.run(port, lines_stop.clone()));
+        }
+        let (stop_clients, clients_stop) = watch::channel(false);
+        let mut clients = JoinSet::new();
+        clients.spawn(server.run(Arc::clone(&hub), clients_stop));
+        tracing::info!(
+            name = %config.process.name,
+            version = env!("CARGO_PKG_VERSION"),
+            lines = config.lines.len(),
+            stations = config.stations.len(),
+            tags = config.tags.len(),
+            socket = %config.socket.path.display(),
+            "started"
+        );
+        Ok(Self { hub, stop_clients, stop_lines, clients, lines, store_thread })
+    }
+
+    /// The hub, for who shows values in this process.
+    pub fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+
+    /// Stops everything: no more clients, lines drained and disconnected, the store written out.
+    pub async fn stop(mut self) {
+        self.stop_clients.send_replace(true);
+        while self.clients.join_next().await.is_some() {}
+        self.stop_lines.send_replace(true);
+        while self.lines.join_next().await.is_some() {}
+        self.hub.stop_writing();
+        let store_thread = self.store_thread;
+        let _ = tokio::task::spawn_blocking(move || store_thread.join()).await;
+        tracing::info!("stopped");
+    }
+}
+
+/// The stored session of each line.
+fn stored_sessions(config: &Config, recovered: Recovered) -> Vec<Session> {
+    let mut records: Vec<Vec<(Vec<u8>, Vec<u8>)>> = vec![Vec::new(); config.lines.len()];
+    for (line, key, value) in recovered.sessions {
+        if let Some(index) = config.lines.iter().position(|known| known.name == line) {
+            records[index].push((key, value));
+        }
+    }
+    let restore = |(records, line): (_, &crate::config::Line)| {
+        Session::restore(records).unwrap_or_else(|why| {
+            tracing::error!(
+                line = %line.name,
+                "the stored MQTT session cannot be read and is forgotten: {why}"
+            );
+            Session::default()
+        })
+    };
+    records.into_iter().zip(&config.lines).map(restore).collect()
+}

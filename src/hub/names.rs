@@ -1,0 +1,103 @@
+//! Tags by name, exact or by pattern.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use crate::iotag::{Tag, TagId};
+
+/// All tag names, hashed and in order.
+pub(super) struct NameIndex {
+    exact: FxHashMap<Arc<str>, TagId>,
+    ordered: Vec<(Arc<str>, TagId)>,
+}
+
+impl NameIndex {
+    pub(super) fn new(tags: &[Tag]) -> Self {
+        let mut ordered: Vec<_> =
+            (0u32..).zip(tags).map(|(id, tag)| (Arc::clone(&tag.name), TagId(id))).collect();
+        let exact = ordered.iter().cloned().collect();
+        ordered.sort_unstable();
+        Self { exact, ordered }
+    }
+
+    pub(super) fn exact(&self, name: &str) -> Option<TagId> {
+        self.exact.get(name).copied()
+    }
+
+    pub(super) fn matching<'a>(
+        &'a self,
+        pattern: &'a str,
+        after: Option<&'a str>,
+    ) -> impl Iterator<Item = TagId> + 'a {
+        let literal = pattern.find(['*', '?']).map_or(pattern, |wildcard| &pattern[..wildcard]);
+        let start = self.ordered.partition_point(|(name, _)| {
+            &**name < literal || after.is_some_and(|after| &**name <= after)
+        });
+        self.ordered[start..]
+            .iter()
+            .take_while(move |(name, _)| name.starts_with(literal))
+            .filter(move |(name, _)| glob(pattern, name))
+            .map(|&(_, tag)| tag)
+    }
+}
+
+/// Whether a name matches a pattern: `*` any characters, `?` one. Linear in memory, no recursion.
+pub(super) fn glob(pattern: &str, name: &str) -> bool {
+    let mut pattern_rest = pattern.chars();
+    let mut name_rest = name.chars();
+    let mut retry: Option<(std::str::Chars<'_>, std::str::Chars<'_>)> = None;
+    loop {
+        let mut pattern_next = pattern_rest.clone();
+        match pattern_next.next() {
+            Some('*') => {
+                retry = Some((pattern_next.clone(), name_rest.clone()));
+                pattern_rest = pattern_next;
+                continue;
+            }
+            Some(wanted) => {
+                let mut name_next = name_rest.clone();
+                if name_next.next().is_some_and(|found| wanted == '?' || wanted == found) {
+                    pattern_rest = pattern_next;
+                    name_rest = name_next;
+                    continue;
+                }
+            }
+            None if name_rest.as_str().is_empty() => return true,
+            None => {}
+        }
+        // The last `*` takes one character more.
+        let Some((after_star, taken)) = &mut retry else { return false };
+        if taken.next().is_none() {
+            return false;
+        }
+        pattern_rest = after_star.clone();
+        name_rest = taken.clone();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::glob;
+
+    #[test]
+    fn patterns_match_like_in_a_shell() {
+        for (pattern, name, expected) in [
+            ("pump*", "pump1.flow", true),
+            ("pump*", "apump", false),
+            ("*.flow", "pump1.flow", true),
+            ("p?mp1.*", "pump1.flow", true),
+            ("p?mp1.*", "pmp1.flow", false),
+            ("*a*b", "xaxxab", true),
+            ("*a*b", "xaxxa", false),
+            ("*", "", true),
+            ("?", "", false),
+            ("", "", true),
+            ("", "a", false),
+            ("č?", "čž", true),
+            ("a**b", "ab", true),
+        ] {
+            assert_eq!(glob(pattern, name), expected, "{pattern} against {name}");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! The store's thread: group commit without a timer. What arrived while the last commit was being
+//! flushed is the next one.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use super::bounds::{COMMIT_BYTES_MAX, COMMIT_CHANGES_MAX};
+use super::feed::Block;
+use super::{Hub, Pending, lock};
+use crate::store::Commit;
+
+/// Pause after a commit that failed, for instance because the disk is full.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+
+impl Hub {
+    /// Writes batches to the store until [`Hub::stop_writing`], then what is left. Blocks.
+    pub fn write_batches(&self) {
+        while let Some(group) = self.next_group() {
+            let mut settles = Vec::with_capacity(group.len());
+            let commits: Vec<Commit> = group
+                .into_iter()
+                .map(|pending| {
+                    settles.extend(pending.settle);
+                    pending.commit
+                })
+                .collect();
+            if !self.commit(&commits) {
+                return;
+            }
+            let blocks = commits
+                .into_iter()
+                .filter(|commit| !commit.changes.is_empty())
+                .map(|commit| Block::from(commit.changes));
+            self.feed.publish(blocks);
+            for (line, batch) in settles {
+                self.lines[line.0 as usize].settled.send_if_modified(|settled| {
+                    let newer = *settled < batch;
+                    *settled = (*settled).max(batch);
+                    newer
+                });
+            }
+        }
+    }
+
+    /// Lets [`Hub::write_batches`] end once everything submitted so far is written.
+    pub fn stop_writing(&self) {
+        lock(&self.state).stopping = true;
+        self.work.notify_all();
+    }
+
+    /// The next batches, in order, within the bounds of one commit; `None`: the end.
+    fn next_group(&self) -> Option<Vec<Pending>> {
+        let mut state = lock(&self.state);
+        while state.pending.is_empty() {
+            if state.stopping {
+                return None;
+            }
+            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        let (mut changes, mut bytes) = (0, 0);
+        let within = state.pending.iter().take_while(|pending| {
+            let first = changes == 0 && bytes == 0;
+            changes += pending.commit.changes.len();
+            bytes += pending.bytes;
+            first || (changes <= COMMIT_CHANGES_MAX && bytes <= COMMIT_BYTES_MAX)
+        });
+        let count = within.count();
+        if count == state.pending.len() {
+            return Some(std::mem::take(&mut state.pending));
+        }
+        Some(state.pending.drain(..count).collect())
+    }
+
+    /// Commits, again and again until it succeeds; false: the process stops and it never did.
+    fn commit(&self, commits: &[Commit]) -> bool {
+        loop {
+            match self.store.commit(commits) {
+                Ok(()) => {
+                    let mut status = lock(&self.store_status);
+                    status.commits += 1;
+                    if status.error.take().is_some() {
+                        tracing::info!("the store can be written again");
+                    }
+                    return true;
+                }
+                Err(error) => {
+                    let error = error.to_string();
+                    let mut status = lock(&self.store_status);
+                    if status.error.as_ref() != Some(&error) {
+                        tracing::error!(
+                            %error,
+                            "cannot write to the store; nothing is acknowledged to the brokers until it can"
+                        );
+                        status.error = Some(error);
+                    }
+                }
+            }
+            if lock(&self.state).stopping {
+                tracing::error!("stopped with values that could not be written to the store");
+                return false;
+            }
+            std::thread::sleep(RETRY_PAUSE);
+        }
+    }
+}
+
+/// Starts the thread.
+pub fn spawn(hub: &Arc<Hub>) -> std::io::Result<std::thread::JoinHandle<()>> {
+    let hub = Arc::clone(hub);
+    std::thread::Builder::new().name("store".into()).spawn(move || hub.write_batches())
+}

@@ -1,0 +1,179 @@
+//! Tag addresses: where in a message a tag's value lives. Contract, section 3.
+
+use super::json_address::JsonAddress;
+use super::{PayloadType, SyntaxError, TagType};
+
+/// Where in a message a tag's value lives, or what writing the tag does.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TagAddress {
+    /// `IN_TOPIC`: the topic of the message.
+    InTopic,
+    /// `IN_DATA`: its whole payload as text.
+    InData,
+    /// `IN_ID`: its packet identifier, 0 at QoS 0.
+    InId,
+    /// `OUT_TOPIC`: the topic that `OUT_VALUE` publishes on.
+    OutTopic,
+    /// `OUT_VALUE`: writing it publishes.
+    OutValue,
+    /// `TL=n`: the n-th topic level, from 1.
+    TopicLevel(usize),
+    /// `JA=path`: a place in a JSON document.
+    Json(JsonAddress),
+}
+
+/// The words that are a whole address, and the letters before `=`.
+const WORDS: [&str; 6] = ["IN_TOPIC", "IN_DATA", "IN_ID", "ACK_ID", "OUT_TOPIC", "OUT_VALUE"];
+const PREFIXES: [&str; 6] = ["TL", "JA", "JP", "LP", "CA", "XA"];
+
+impl TagAddress {
+    /// Reads an address as written in a tag file.
+    pub fn parse(text: &str) -> Result<Self, SyntaxError> {
+        match text {
+            "IN_TOPIC" => return Ok(Self::InTopic),
+            "IN_DATA" => return Ok(Self::InData),
+            "IN_ID" => return Ok(Self::InId),
+            "OUT_TOPIC" => return Ok(Self::OutTopic),
+            "OUT_VALUE" => return Ok(Self::OutValue),
+            "ACK_ID" => return Err(not_supported("`ACK_ID`")),
+            _ => {}
+        }
+        let Some((prefix, rest)) = text.split_once('=') else {
+            return Err(unknown(text));
+        };
+        match prefix {
+            "TL" => topic_level(rest).map_err(|error| shifted(error, 3)),
+            "JA" => JsonAddress::parse(rest).map(Self::Json).map_err(|error| shifted(error, 3)),
+            "JP" | "LP" | "CA" | "XA" | "RA" => Err(not_supported(&format!("`{prefix}=`"))),
+            _ => Err(unknown(text)),
+        }
+    }
+
+    /// Whether a tag of this type may have this address; the error says which types may.
+    pub fn check_type(&self, tag_type: TagType) -> Result<(), String> {
+        let (name, allowed, types) = match self {
+            Self::InTopic => ("IN_TOPIC", tag_type == TagType::TxtI, "TxtI"),
+            Self::InData => ("IN_DATA", tag_type == TagType::TxtI, "TxtI"),
+            Self::InId => ("IN_ID", tag_type == TagType::Ci, "Ci"),
+            Self::OutTopic => ("OUT_TOPIC", tag_type == TagType::TxtO, "TxtO"),
+            Self::OutValue => ("OUT_VALUE", tag_type.is_output(), "an output type"),
+            Self::TopicLevel(_) => ("TL=", tag_type == TagType::TxtI, "TxtI"),
+            Self::Json(_) if tag_type.is_output() => {
+                return Err(format!("`JA=` on a tag of type {tag_type} is not supported yet"));
+            }
+            Self::Json(_) => return Ok(()),
+        };
+        if allowed {
+            Ok(())
+        } else {
+            Err(format!("a tag with the address `{name}` is of type {types}, not {tag_type}"))
+        }
+    }
+
+    /// Whether payloads of this type have such a place; the error says which have.
+    pub fn check_payload_type(&self, payload_type: PayloadType) -> Result<(), String> {
+        match (self, payload_type) {
+            (Self::Json(_), PayloadType::Text) => {
+                Err("`JA=` needs `payload_type = \"json\"`, but the station's payloads are `text`"
+                    .to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn topic_level(digits: &str) -> Result<TagAddress, SyntaxError> {
+    let number = digits.bytes().all(|byte| byte.is_ascii_digit());
+    match digits.parse::<usize>() {
+        Ok(0) => Err(SyntaxError::new(0, "topic levels count from 1")
+            .help("`TL=1` is what stands before the first `/`")),
+        Ok(level) if number => Ok(TagAddress::TopicLevel(level)),
+        _ => Err(SyntaxError::new(0, "expected the number of a topic level, from 1")),
+    }
+}
+
+fn shifted(mut error: SyntaxError, by: usize) -> SyntaxError {
+    error.at += by;
+    error
+}
+
+fn not_supported(what: &str) -> SyntaxError {
+    SyntaxError::new(0, format!("the address {what} is not supported yet"))
+}
+
+fn unknown(text: &str) -> SyntaxError {
+    let error = SyntaxError::new(0, format!("unknown tag address `{text}`"));
+    let upper = text.to_uppercase();
+    if let Some((prefix, _)) = upper.split_once(['=', ':'])
+        && let Some(known) = nearest(prefix.trim(), &PREFIXES)
+    {
+        return error.help(format!("did you mean `{known}=…`?"));
+    }
+    match nearest(upper.trim(), &WORDS) {
+        Some(word) => error.help(format!("did you mean `{word}`?")),
+        None => error.help(format!(
+            "a field of a JSON payload is `JA={text}`; see section \"Tag addresses\" of the manual"
+        )),
+    }
+}
+
+fn nearest<'a>(text: &str, known: &[&'a str]) -> Option<&'a str> {
+    let (distance, word) = known
+        .iter()
+        .map(|word| (strsim::damerau_levenshtein(text, word), *word))
+        .min_by_key(|(distance, _)| *distance)?;
+    (distance * 3 <= word.len() + 1).then_some(word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read() {
+        assert_eq!(TagAddress::parse("IN_TOPIC"), Ok(TagAddress::InTopic));
+        assert_eq!(TagAddress::parse("OUT_VALUE"), Ok(TagAddress::OutValue));
+        assert_eq!(TagAddress::parse("TL=3"), Ok(TagAddress::TopicLevel(3)));
+        let json = JsonAddress::parse("a=b[1]").unwrap();
+        assert_eq!(TagAddress::parse("JA=a=b[1]"), Ok(TagAddress::Json(json)));
+    }
+
+    #[test]
+    fn mistakes_are_explained() {
+        for (text, at, message, help) in [
+            ("IN_TOPPIC", 0, "unknown tag address `IN_TOPPIC`", "did you mean `IN_TOPIC`?"),
+            ("in_id", 0, "unknown tag address `in_id`", "did you mean `IN_ID`?"),
+            ("ja=x", 0, "unknown tag address `ja=x`", "did you mean `JA=…`?"),
+            ("TL=0", 3, "topic levels count from 1", "`TL=1`"),
+            ("TL=x", 3, "expected the number", ""),
+            ("TL=+1", 3, "expected the number", ""),
+            ("JA=a[0]", 5, "indexes count from 1", "`[1]`"),
+            ("temperature", 0, "unknown tag address", "`JA=temperature`"),
+        ] {
+            let error = TagAddress::parse(text).unwrap_err();
+            assert_eq!(error.at, at, "{text}");
+            assert!(error.message.contains(message), "{text}: {error}");
+            assert!(error.help.unwrap_or_default().contains(help), "{text}");
+        }
+    }
+
+    #[test]
+    fn types_are_those_of_the_contract() {
+        use TagType::{Ao, Ci, Co, Di, Do, ToA, ToR, TxtI, TxtO};
+        let check = |address: &str, tag_type| {
+            TagAddress::parse(address).unwrap().check_type(tag_type).is_ok()
+        };
+        for tag_type in TagType::ALL {
+            assert_eq!(check("IN_TOPIC", tag_type), tag_type == TxtI);
+            assert_eq!(check("IN_DATA", tag_type), tag_type == TxtI);
+            assert_eq!(check("IN_ID", tag_type), tag_type == Ci);
+            assert_eq!(check("OUT_TOPIC", tag_type), tag_type == TxtO);
+            assert_eq!(check("TL=1", tag_type), tag_type == TxtI);
+            let output = matches!(tag_type, Ao | Co | Do | TxtO | ToR | ToA);
+            assert_eq!(check("OUT_VALUE", tag_type), output);
+            assert_eq!(check("JA=x", tag_type), !output);
+        }
+        let error = TagAddress::InId.check_type(Di).unwrap_err();
+        assert_eq!(error, "a tag with the address `IN_ID` is of type Ci, not Di");
+    }
+}

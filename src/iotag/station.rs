@@ -1,0 +1,59 @@
+//! Stations: what a topic is routed to.
+
+use std::sync::Arc;
+
+use super::json_address::JsonAddress;
+use super::time_mask::{TimeMask, Zone};
+use super::{LineId, StationAddress};
+use crate::qos::Qos;
+
+/// A station, checked and compiled; values that its line may give are filled in.
+#[derive(Clone, Debug)]
+pub struct Station {
+    /// Unique name.
+    pub name: Arc<str>,
+    /// Its line.
+    pub line: LineId,
+    /// Which topics it receives.
+    pub address: StationAddress,
+    /// The address as written.
+    pub address_text: Arc<str>,
+    /// How payloads are read.
+    pub payload_type: PayloadType,
+    /// Where the time is; `None`: receive time.
+    pub time_field: Option<JsonAddress>,
+    /// How the time is read.
+    pub time_mask: TimeMask,
+    /// Zone of times that do not say theirs.
+    pub time_zone: Zone,
+    /// Whether a missing time is worth no warning.
+    pub ignore_missing_time: bool,
+    /// Subscribe to the address too (D2000: SSA).
+    pub subscribe_address: bool,
+    /// What an absent plain path does to its tag.
+    pub on_missing: OnMissing,
+    /// Topic of OUT_VALUE instead of an OUT_TOPIC tag; `None`: there is none.
+    pub out_topic: Option<Arc<str>>,
+    /// QoS of its publications.
+    pub publish_qos: Qos,
+    /// Retain flag of its publications.
+    pub publish_retain: bool,
+}
+
+/// How the payloads of a station are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PayloadType {
+    /// Not parsed.
+    Text,
+    /// RFC 8259.
+    Json,
+}
+
+/// What an absent plain path does to its tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnMissing {
+    /// The tag becomes bad, reason `path_missing`.
+    Bad,
+    /// The tag stays as it is.
+    Keep,
+}

@@ -1,0 +1,56 @@
+//! Stations and tags for tests.
+
+use super::json_address::JsonAddress;
+use super::time_mask::{TimeMask, Zone};
+use super::{
+    LineId, Number, OnMissing, PayloadType, Station, StationAddress, StationId, Tag, TagAddress,
+    TagType,
+};
+use crate::qos::Qos;
+
+pub(super) fn station(payload_type: PayloadType) -> Station {
+    Station {
+        name: "s".into(),
+        line: LineId(0),
+        address: StationAddress::All,
+        address_text: "#".into(),
+        payload_type,
+        time_field: None,
+        time_mask: TimeMask::parse("yyyy-mm-dd hh:mi:ss.mss").unwrap(),
+        time_zone: Zone::parse("UTC").unwrap(),
+        ignore_missing_time: false,
+        subscribe_address: false,
+        on_missing: OnMissing::Bad,
+        out_topic: None,
+        publish_qos: Qos::AtMostOnce,
+        publish_retain: false,
+    }
+}
+
+pub(super) fn timed(payload_type: PayloadType, field: &str, mask: &str) -> Station {
+    Station {
+        time_field: Some(JsonAddress::parse(field).unwrap()),
+        time_mask: TimeMask::parse(mask).unwrap(),
+        ..station(payload_type)
+    }
+}
+
+pub(super) fn tag(tag_type: TagType, address: &str) -> Tag {
+    Tag {
+        name: address.into(),
+        station: StationId(0),
+        tag_type,
+        address: TagAddress::parse(address).unwrap(),
+        address_text: address.into(),
+        description: "".into(),
+        unit: "".into(),
+        scale: Number::Integer(1),
+        offset: Number::Integer(0),
+        deadband: None,
+        min: None,
+        max: None,
+        initial: None,
+        on_text: None,
+        off_text: None,
+    }
+}

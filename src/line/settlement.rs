@@ -1,0 +1,117 @@
+//! What a line has handed to the hub and what hangs on its being on disk.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::hub::bounds::{UNSETTLED_BYTES_MAX, UNSETTLED_CHANGES_MAX};
+use crate::hub::{Batch, BatchId, Hub};
+use crate::iotag::{LineId, TagUpdate};
+use crate::mqtt::{ChangeSeq, Delivery, SessionChange};
+use crate::qos::Qos;
+use crate::store::SessionRecord;
+
+/// The batch being filled, and those that are on their way to the disk.
+pub(super) struct Settlement {
+    line: LineId,
+    name: Arc<str>,
+    batch: Batch,
+    open: Hanging,
+    unsettled: VecDeque<(BatchId, Hanging)>,
+    changes: usize,
+    bytes: usize,
+}
+
+/// What may be done once a batch is on disk.
+#[derive(Default)]
+pub(super) struct Hanging {
+    /// Messages to acknowledge, in order of arrival.
+    pub(super) deliveries: Vec<Delivery>,
+    /// Session changes up to this one are durable.
+    pub(super) durable: Option<ChangeSeq>,
+    messages: usize,
+    changes: usize,
+    bytes: usize,
+}
+
+impl Settlement {
+    pub(super) fn new(line: LineId, name: Arc<str>) -> Self {
+        Self {
+            line,
+            name,
+            batch: Batch::default(),
+            open: Hanging::default(),
+            unsettled: VecDeque::new(),
+            changes: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Where the present message's changes go.
+    pub(super) fn updates(&mut self) -> &mut Vec<TagUpdate> {
+        &mut self.batch.updates
+    }
+
+    /// A message has been mapped: its acknowledgement hangs on the batch, and so does the record
+    /// that makes a QoS 2 message apply once.
+    pub(super) fn received(&mut self, delivery: Delivery, payload_bytes: usize) {
+        self.open.messages += 1;
+        self.open.bytes += payload_bytes;
+        if delivery.qos != Qos::AtMostOnce {
+            self.open.deliveries.push(delivery);
+        }
+        if let Some(change) = delivery.session_change() {
+            self.record(change);
+        }
+    }
+
+    /// The machine changed its session.
+    pub(super) fn session(&mut self, seq: ChangeSeq, change: SessionChange) {
+        self.open.durable = Some(seq);
+        self.record(change);
+    }
+
+    fn record(&mut self, change: SessionChange) {
+        let SessionChange { key, value } = change;
+        self.open.bytes += value.as_ref().map_or(0, Vec::len);
+        self.batch.sessions.push(SessionRecord { line: Arc::clone(&self.name), key, value });
+    }
+
+    /// Hands the batch to the hub, if there is anything in it.
+    pub(super) fn submit(&mut self, hub: &Hub) {
+        let nothing = self.batch.updates.is_empty()
+            && self.batch.sessions.is_empty()
+            && self.open.deliveries.is_empty();
+        if nothing {
+            self.open = Hanging::default();
+            return;
+        }
+        let mut hanging = std::mem::take(&mut self.open);
+        hanging.changes = self.batch.updates.len();
+        self.changes += hanging.changes;
+        self.bytes += hanging.bytes;
+        let id = hub.submit(self.line, std::mem::take(&mut self.batch));
+        self.unsettled.push_back((id, hanging));
+    }
+
+    /// The next batch that is on disk, up to and including `settled`.
+    pub(super) fn next_settled(&mut self, settled: BatchId) -> Option<Hanging> {
+        let (id, _) = self.unsettled.front()?;
+        if *id > settled {
+            return None;
+        }
+        let (_, hanging) = self.unsettled.pop_front()?;
+        self.changes -= hanging.changes;
+        self.bytes -= hanging.bytes;
+        Some(hanging)
+    }
+
+    /// Whether more may be read before the store has caught up.
+    pub(super) fn has_room(&self) -> bool {
+        self.changes < UNSETTLED_CHANGES_MAX && self.bytes < UNSETTLED_BYTES_MAX
+    }
+
+    /// Whether everything is on disk.
+    pub(super) fn is_settled(&self) -> bool {
+        self.unsettled.is_empty()
+    }
+}

@@ -1,0 +1,165 @@
+//! The stations of a line: which one takes a message, and what it makes of it.
+
+use rustc_hash::FxHashMap;
+
+use crate::clock;
+use crate::config::Config;
+use crate::hub::Hub;
+use crate::iotag::mapping::{InMessage, MappingReport, StationPlan};
+use crate::iotag::router::Router;
+use crate::iotag::{LineId, StationId, TagId, TagUpdate, Timestamp};
+use crate::mqtt::{Publication, Subscription};
+
+/// Router and plans of one line.
+pub(super) struct Stations {
+    line: LineId,
+    router: Router,
+    plans: FxHashMap<StationId, Planned>,
+}
+
+struct Planned {
+    plan: StationPlan,
+    /// What was last said in the log, so that it is said once per change.
+    payload_bad: bool,
+    time_missing: bool,
+    time_unreadable: bool,
+}
+
+impl Stations {
+    pub(super) fn new(line: LineId, config: &Config) -> Self {
+        let stations = || {
+            (0u32..)
+                .zip(&config.stations)
+                .filter(move |(_, station)| station.line == line)
+                .map(|(id, station)| (StationId(id), station))
+        };
+        let mut tags: FxHashMap<StationId, Vec<TagId>> = FxHashMap::default();
+        for (id, tag) in (0u32..).zip(&config.tags) {
+            tags.entry(tag.station).or_default().push(TagId(id));
+        }
+        let plans = stations()
+            .map(|(id, station)| {
+                let own = tags.get(&id).into_iter().flatten();
+                let plan = StationPlan::compile(
+                    station,
+                    own.map(|&tag| (tag, &config.tags[tag.0 as usize])),
+                );
+                let planned = Planned {
+                    plan,
+                    payload_bad: false,
+                    time_missing: false,
+                    time_unreadable: false,
+                };
+                (id, planned)
+            })
+            .collect();
+        let router = Router::compile(stations().map(|(id, station)| (id, &station.address)));
+        Self { line, router, plans }
+    }
+
+    /// The line's filters and those of stations that subscribe to their own address, each once.
+    pub(super) fn subscriptions(&self, config: &Config) -> Vec<Subscription> {
+        let line = &config.lines[self.line.0 as usize];
+        let own = config
+            .stations
+            .iter()
+            .filter(|station| station.line == self.line && station.subscribe_address)
+            .filter_map(|station| station.address.as_filter());
+        let mut filters: Vec<&str> = line.topic_filters.iter().map(String::as_str).collect();
+        filters.extend(own);
+        let mut wanted: Vec<Subscription> = Vec::with_capacity(filters.len());
+        let mut seen = rustc_hash::FxHashSet::default();
+        for filter in filters {
+            if seen.insert(filter) {
+                wanted.push(Subscription { filter: filter.to_owned(), qos: line.subscribe_qos });
+            }
+        }
+        wanted
+    }
+
+    /// Appends what a message does to its station's tags.
+    pub(super) fn map(
+        &mut self,
+        hub: &Hub,
+        publication: &Publication,
+        packet_id: u16,
+        updates: &mut Vec<TagUpdate>,
+    ) {
+        let received = clock::wall();
+        let station = self.router.route(&publication.topic);
+        hub.line_status(self.line, |status| {
+            status.messages_received += 1;
+            status.bytes_received += publication.payload.len() as u64;
+            status.last_message = Some(received);
+            if station.is_none() {
+                status.messages_unrouted += 1;
+                status.last_unrouted_topic = Some(publication.topic.to_string());
+            }
+        });
+        let Some(station) = station else {
+            tracing::debug!(topic = %publication.topic, "no station takes this topic");
+            return;
+        };
+        let Some(planned) = self.plans.get_mut(&station) else { return };
+        let message = InMessage {
+            topic: &publication.topic,
+            payload: &publication.payload,
+            packet_id,
+            received,
+        };
+        let report = planned.plan.map(&message, updates);
+        planned.account(hub, station, &publication.topic, received, report);
+    }
+}
+
+impl Planned {
+    /// Counters, and one log line per change.
+    fn account(
+        &mut self,
+        hub: &Hub,
+        station: StationId,
+        topic: &str,
+        received: Timestamp,
+        report: MappingReport,
+    ) {
+        let name = &hub.config().stations[station.0 as usize].name;
+        hub.station_status(station, |status| {
+            status.messages += 1;
+            status.last_message = Some(received);
+            status.payload_bad = report.bad_payload.is_some();
+            if let Some(why) = &report.bad_payload {
+                status.bad_payloads += 1;
+                status.last_error = Some((received, format!("topic `{topic}`: {why}")));
+            }
+            if report.time_missing {
+                status.times_missing += 1;
+            }
+            if let Some(text) = &report.time_unreadable {
+                status.times_unreadable += 1;
+                let why = format!("topic `{topic}`: `{text}` is no time under the time mask");
+                status.last_error = Some((received, why));
+            }
+        });
+        if let Some(why) = &report.bad_payload
+            && !self.payload_bad
+        {
+            tracing::warn!(station = %name, topic, "payload cannot be parsed: {why}");
+        } else if self.payload_bad && report.bad_payload.is_none() {
+            tracing::info!(station = %name, topic, "payloads can be parsed again");
+        }
+        if report.time_missing && !self.time_missing {
+            tracing::warn!(station = %name, topic, "no time in the payload; the receive time is taken");
+        }
+        if let Some(text) = &report.time_unreadable
+            && !self.time_unreadable
+        {
+            tracing::warn!(
+                station = %name, topic,
+                "`{text}` is no time under the time mask; the receive time is taken"
+            );
+        }
+        self.payload_bad = report.bad_payload.is_some();
+        self.time_missing = report.time_missing;
+        self.time_unreadable = report.time_unreadable.is_some();
+    }
+}

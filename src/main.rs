@@ -1,0 +1,7 @@
+//! The `tagline` program: parse, run, exit code.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tagline::cli::main()
+}

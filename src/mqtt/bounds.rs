@@ -1,0 +1,55 @@
+//! Every limit of the client machine, each with its reason.
+
+use std::time::Duration;
+
+/// PUBLISH packets taken in one call of `handle_bytes`, so that writes get their turn in between.
+pub const PUBLISHES_PER_TURN: usize = 10;
+
+/// Other packets taken in one call: they are cheap, yet a flood of them must not keep the caller.
+pub const PACKETS_PER_TURN: usize = 250;
+
+/// Publishes of QoS 1 and 2 in flight when neither the configuration nor the server says less.
+/// Large enough for 2,000 a second at 50 ms; hosted brokers are known to allow 100.
+pub const IN_FLIGHT_MAX: usize = 100;
+
+/// Publishes that wait for a place in flight; one more fails at once.
+pub const WAITING_MAX: usize = 10_000;
+
+/// Payload and topic bytes of those that wait.
+pub const WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Bytes given to the transport that it has not taken: with more, publishes of QoS 0 fail at once
+/// and those of QoS 1 and 2 wait.
+pub const UNSENT_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Messages of one QoS that may wait for their acknowledgement: as many as there are packet ids.
+pub const UNACKNOWLEDGED_MAX: usize = 65_535;
+
+/// Filters in one SUBSCRIBE or UNSUBSCRIBE; a large hosted broker takes no more than eight.
+pub const FILTERS_PER_PACKET: usize = 8;
+
+/// Largest remaining length, MQTT 3.1.1 section 2.2.3.
+pub const BODY_BYTES_MAX: usize = 268_435_455;
+
+/// Topics remembered to share their text; a power of two.
+pub const TOPICS_REMEMBERED: usize = 1024;
+
+/// Longer topics are not remembered, so that the memory of it stays below a megabyte.
+pub const TOPIC_REMEMBERED_BYTES_MAX: usize = 512;
+
+/// How long the outcome of a publish that was taken back waits for its record to be removed.
+pub const REMOVAL_TIME: Duration = Duration::from_secs(1);
+
+/// A connection that lived this long counts as stable: back-off starts anew.
+pub const STABLE_AFTER: Duration = Duration::from_secs(10);
+
+/// Connections in a row that the server closed before they were stable: another client with the
+/// same id is the likely cause.
+pub const TAKEN_OVER_TIMES: u32 = 3;
+
+/// While a server sends other packets, its answer may take this many times the reply timeout: it
+/// stands behind them in the stream.
+pub const REPLY_GRACE_FACTOR: u32 = 3;
+
+const _: () = assert!(TOPICS_REMEMBERED.is_power_of_two());
+const _: () = assert!(IN_FLIGHT_MAX < UNACKNOWLEDGED_MAX);

@@ -1,0 +1,751 @@
+//! The client: session, connection and reconnect in one machine.
+//!
+//! ```text
+//!             Connect                  Connected              CONNACK
+//!   Stopped ----------> Opening ------------------> Greeting ---------> Up
+//!      ^                 |   ^                          |                |
+//!      |   ConnectFailed v   | pause over               | fault, Closed  |
+//!      +------------- Pausing <-------------------------+----------------+
+//!        Disconnect (from anywhere)
+//! ```
+//!
+//! The contract of its driver (`line.rs`):
+//! - After one or more `handle_…` calls drain [`Client::poll_output`] to `None`. What is to be sent
+//!   is gathered until then, so the acknowledgements of one turn leave in one [`Output::Transmit`].
+//! - Call again at [`Client::deadline`] with [`Input::Timeout`]; time never goes back.
+//! - Report [`Input::Transmitted`] before [`Input::Closed`]; after [`Output::Close`] report nothing
+//!   more of that connection. A peer that takes no bytes must not hold up a close for long.
+//! - Session changes are committed in the order of their events. A delivery's own change is committed
+//!   with the values of its message, before [`Command::Acknowledge`].
+//!
+//! What needs a stored record first (PUBLISH, PUBREL and PUBCOMP of a session that is kept) waits at
+//! the *gate* of the connection for [`Input::Durable`]; all else passes by.
+
+mod handshake;
+mod inbound;
+mod publish;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+
+use super::bounds;
+use super::codec::Codec;
+use super::connection::{Connection, Gated};
+use super::error::Fault;
+use super::frame::Header;
+use super::packet::{Inbound, Outbound, Publication, Subscription, Will};
+use super::planted::{Bug, planted};
+use super::reconnect::Reconnect;
+use super::session::{self, ChangeSeq, Sending, Session, SessionChange};
+use super::timer::{Timer, Timers};
+use crate::qos::Qos;
+use publish::{Awaited, Retracted, Waiting};
+
+/// Protocol version spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// MQTT 3.1.1.
+    V311,
+    /// MQTT 5.0.
+    V5,
+}
+
+/// What a client is told once.
+#[derive(Clone, Debug)]
+pub struct ClientOptions {
+    /// Protocol version.
+    pub version: Version,
+    /// Empty: the server assigns one, and `clean_session` is taken as true.
+    pub client_id: String,
+    /// Start without session state and leave none.
+    pub clean_session: bool,
+    /// Seconds; 0: none.
+    pub keep_alive: u16,
+    /// Server silent this long: PINGREQ.
+    pub ping_interval: Option<Duration>,
+    /// For CONNACK, SUBACK, UNSUBACK, PINGRESP, and packets that stay incomplete.
+    pub reply_timeout: Option<Duration>,
+    /// Last will.
+    pub will: Option<Will>,
+    /// All filters wanted; those of the stored session that are not among them are unsubscribed.
+    pub subscriptions: Vec<Subscription>,
+    /// Unacknowledged publishes at a time; 0: what the server allows.
+    pub publish_in_flight: u16,
+    /// Largest packet accepted, in bytes with its header.
+    pub maximum_packet_size: u32,
+    /// Pause before a new attempt: full jitter between nothing and a bound that doubles from `min` to `max`.
+    pub reconnect_min: Duration,
+    /// See `reconnect_min`.
+    pub reconnect_max: Duration,
+    /// How many servers the driver has; they are tried in turn.
+    pub servers: usize,
+    /// Seed of the jitter.
+    pub seed: u64,
+}
+
+/// Read afresh by the driver for every connection.
+#[derive(Clone, Default)]
+pub struct Credentials {
+    /// User name.
+    pub user_name: Option<String>,
+    /// Password.
+    pub password: Option<Vec<u8>>,
+}
+
+/// What happened outside.
+pub enum Input {
+    /// The transport of the last [`Output::Connect`] is open.
+    Connected(Credentials),
+    /// It could not be opened, or credentials could not be had; in words for the operator.
+    ConnectFailed(String),
+    /// So many more bytes of the [`Output::Transmit`]s of this connection were taken by the transport.
+    Transmitted(usize),
+    /// The peer closed, or the transport failed; in words for the operator.
+    Closed(String),
+    /// [`Event::Session`] changes up to this one are on disk.
+    Durable(ChangeSeq),
+    /// [`Client::deadline`] has come.
+    Timeout,
+}
+
+/// What the driver wants.
+pub enum Command {
+    /// Publish. Its end comes as [`Event::Completed`].
+    Publish {
+        /// Given back with the outcome.
+        token: PublishToken,
+        /// What to publish.
+        publication: Publication,
+        /// When the outcome is wanted at the latest.
+        deadline: Instant,
+    },
+    /// The message of this delivery is safe: PUBACK or PUBREC may go. Inert on a later connection,
+    /// unless the message was seen there again.
+    Acknowledge(Delivery),
+    /// Close the connection in order (DISCONNECT) and stay closed until [`Command::Connect`].
+    Disconnect,
+    /// Leave the closed state that [`Command::Disconnect`] and a new client are in.
+    Connect,
+}
+
+/// The driver's name of a publish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PublishToken(pub u64);
+
+/// One inbound message until it is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// Number of the connection it came on.
+    pub epoch: u32,
+    /// 0 at QoS 0.
+    pub packet_id: u16,
+    /// QoS it came with.
+    pub qos: Qos,
+    /// Whether the session is stored: with a clean session nothing is recorded.
+    pub stored: bool,
+}
+
+impl Delivery {
+    /// The session record that must be committed together with the values of this message, so that
+    /// it is applied exactly once: only QoS 2 has one.
+    pub fn session_change(&self) -> Option<SessionChange> {
+        (self.stored && self.qos == Qos::ExactlyOnce)
+            .then(|| session::received_change(self.epoch, self.packet_id))
+    }
+}
+
+/// How a publish ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PublishOutcome {
+    /// QoS 0 taken by the transport, QoS 1 PUBACK, QoS 2 PUBCOMP.
+    Completed,
+    /// It did not happen.
+    Failed(String),
+    /// It left, and no answer came in time, or the session was lost.
+    Uncertain(String),
+}
+
+/// What the machine wants of its driver, in order.
+#[derive(Debug)]
+pub enum Output {
+    /// Open a transport to this server (position in the list), then [`Input::Connected`].
+    Connect {
+        /// Position in the driver's list of servers.
+        server: usize,
+    },
+    /// Send these bytes.
+    Transmit(Bytes),
+    /// Close the transport once everything given to [`Output::Transmit`] is sent.
+    Close,
+    /// Something to know.
+    Event(Event),
+}
+
+/// Something the driver should know.
+#[derive(Debug)]
+pub enum Event {
+    /// CONNACK accepted.
+    Up {
+        /// Whether the server has kept our session.
+        session_present: bool,
+        /// Whether we hoped for it.
+        session_expected: bool,
+    },
+    /// All filters are answered.
+    Subscribed {
+        /// Filter and granted QoS; `None`: refused.
+        granted: Vec<(String, Option<Qos>)>,
+    },
+    /// The connection is over, or an attempt failed.
+    Down {
+        /// In words for the operator.
+        cause: String,
+        /// Whether it had been up.
+        was_up: bool,
+        /// Pause before the next attempt; `None`: none will be made.
+        retry_in: Option<Duration>,
+    },
+    /// A message; acknowledge it when it is safe.
+    Message {
+        /// For [`Command::Acknowledge`].
+        delivery: Delivery,
+        /// The message.
+        publication: Publication,
+        /// Whether the server says that it is a redelivery.
+        dup: bool,
+    },
+    /// A session record to be stored; [`Input::Durable`] when it is.
+    Session {
+        /// Its number.
+        seq: ChangeSeq,
+        /// The record.
+        change: SessionChange,
+    },
+    /// The end of a [`Command::Publish`].
+    Completed {
+        /// Its token.
+        token: PublishToken,
+        /// How it ended.
+        outcome: PublishOutcome,
+    },
+    /// Worth a log line, nothing more.
+    Notice(String),
+}
+
+/// What [`Client::handle_bytes`] left in the buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BytesProgress {
+    /// At most the beginning of a packet.
+    NeedMore,
+    /// Whole packets may be left: the share of one turn is used up. Call again.
+    More,
+}
+
+/// The whole protocol surface.
+pub struct Client {
+    options: ClientOptions,
+    /// Whether the session outlives the connection, here and at the server.
+    persistent: bool,
+    codec: Codec,
+    session: Session,
+    phase: Phase,
+    connection: Connection,
+    reconnect: Reconnect,
+    timers: Timers,
+    /// Connections in a row that the server closed before they were stable.
+    short_lives: u32,
+    /// Publishes that have no place in flight, in order.
+    waiting: VecDeque<Waiting>,
+    waiting_bytes: usize,
+    /// Publishes whose failure is told once their records are gone.
+    retracted: VecDeque<Retracted>,
+    /// When the outcome of a publish is due, with a serial number that makes it unique.
+    deadlines: BTreeMap<(Instant, u64), Awaited>,
+    last_serial: u64,
+    /// Last session change made.
+    last_seq: ChangeSeq,
+    /// Last session change on disk.
+    durable: ChangeSeq,
+    outputs: VecDeque<Output>,
+}
+
+/// Where the client is on its way to a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Waits for [`Command::Connect`].
+    Stopped,
+    /// Waits for the next attempt.
+    Pausing,
+    /// The driver opens a transport.
+    Opening,
+    /// CONNECT is sent.
+    Greeting,
+    /// CONNACK has accepted the connection.
+    Up,
+}
+
+/// Who ended a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum EndedBy {
+    Peer,
+    Fault,
+    Request,
+}
+
+impl Client {
+    /// A client that waits for [`Command::Connect`].
+    ///
+    /// A stored session of another client id, or one that is not wanted any more, is dropped.
+    pub fn new(mut options: ClientOptions, session: Session) -> Self {
+        let persistent = !options.clean_session && !options.client_id.is_empty();
+        options.subscriptions = without_repeats(std::mem::take(&mut options.subscriptions));
+        let reconnect = Reconnect::new(
+            options.reconnect_min,
+            options.reconnect_max,
+            options.servers,
+            options.seed,
+        );
+        let mut client = Self {
+            options,
+            persistent,
+            codec: Codec::default(),
+            session,
+            phase: Phase::Stopped,
+            connection: Connection::default(),
+            reconnect,
+            timers: Timers::default(),
+            short_lives: 0,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            retracted: VecDeque::new(),
+            deadlines: BTreeMap::new(),
+            last_serial: 0,
+            last_seq: ChangeSeq(0),
+            durable: ChangeSeq(0),
+            outputs: VecDeque::new(),
+        };
+        client.adopt_session();
+        client
+    }
+
+    /// Takes whole packets off the front of `buffer`, ten messages at most.
+    pub fn handle_bytes(&mut self, now: Instant, buffer: &mut BytesMut) -> BytesProgress {
+        // A flood of packets must not keep a PINGREQ from going out in time.
+        self.on_time(now);
+        if !matches!(self.phase, Phase::Greeting | Phase::Up) {
+            buffer.clear();
+            return BytesProgress::NeedMore;
+        }
+        self.on_bytes_seen(now, buffer.len());
+        let available = buffer.len();
+        match self.take_packets(now, buffer) {
+            Ok(progress) => {
+                self.connection.taken_bytes += (available - buffer.len()) as u64;
+                if progress == BytesProgress::More || buffer.is_empty() {
+                    self.timers.clear(Timer::Incomplete);
+                }
+                progress
+            }
+            Err(fault) => {
+                self.fail(now, &fault);
+                buffer.clear();
+                BytesProgress::NeedMore
+            }
+        }
+    }
+
+    /// Something happened.
+    pub fn handle_input(&mut self, now: Instant, input: Input) {
+        self.on_time(now);
+        match input {
+            Input::Connected(credentials) if self.phase == Phase::Opening => {
+                self.greet(now, &credentials);
+            }
+            Input::ConnectFailed(cause) if self.phase == Phase::Opening => {
+                self.end_connection(now, cause, EndedBy::Peer);
+            }
+            Input::Closed(cause)
+                if matches!(self.phase, Phase::Opening | Phase::Greeting | Phase::Up) =>
+            {
+                self.end_connection(now, cause, EndedBy::Peer);
+            }
+            Input::Transmitted(bytes) => self.on_transmitted(now, bytes),
+            Input::Durable(seq) => self.on_durable(now, seq),
+            Input::Connected(_) | Input::ConnectFailed(_) | Input::Closed(_) | Input::Timeout => {}
+        }
+    }
+
+    /// Somebody wants something.
+    pub fn handle_command(&mut self, now: Instant, command: Command) {
+        self.on_time(now);
+        match command {
+            Command::Publish { token, publication, deadline } => {
+                self.publish(now, token, publication, deadline);
+            }
+            Command::Acknowledge(delivery) => {
+                let result = self.acknowledge(now, delivery);
+                self.fail_on_error(now, result);
+            }
+            Command::Disconnect => self.disconnect(now),
+            Command::Connect if self.phase == Phase::Stopped => self.open(),
+            Command::Connect => {}
+        }
+    }
+
+    /// The next output, if there is one.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        if self.outputs.is_empty() {
+            self.flush();
+        }
+        self.outputs.pop_front()
+    }
+
+    /// When to call [`Self::handle_input`] with [`Input::Timeout`] at the latest.
+    pub fn deadline(&self) -> Option<Instant> {
+        let first = self.deadlines.first_key_value().map(|(&(due, _), _)| due);
+        self.timers.next_due().into_iter().chain(first).min()
+    }
+
+    /// Whether CONNACK has accepted the connection.
+    pub fn is_up(&self) -> bool {
+        self.phase == Phase::Up
+    }
+
+    /// Publishes whose outcome is open.
+    pub fn unfinished(&self) -> usize {
+        self.deadlines.len()
+    }
+}
+
+impl Client {
+    /// Encodes a packet for the current connection; the offset of its end.
+    fn send(&mut self, now: Instant, packet: Outbound<'_>) -> Result<u64, Fault> {
+        let connection = &mut self.connection;
+        let before = connection.outbound.len();
+        self.codec.encode(packet, &mut connection.outbound)?;
+        connection.encoded_bytes += (connection.outbound.len() - before) as u64;
+        // MQTT-3.1.2-23: the interval counts from the last packet sent.
+        if let Some(keep_alive) = connection.keep_alive {
+            self.timers.set(Timer::KeepAlive, now + keep_alive * 3 / 4);
+        }
+        Ok(self.connection.encoded_bytes)
+    }
+
+    /// Gives out what was encoded.
+    fn flush(&mut self) {
+        if !self.connection.outbound.is_empty() {
+            let bytes = self.connection.outbound.split().freeze();
+            self.outputs.push_back(Output::Transmit(bytes));
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    fn notice(&mut self, text: impl Into<String>) {
+        self.event(Event::Notice(text.into()));
+    }
+
+    /// Makes a session change; what depends on it waits until it is durable. A session that is not
+    /// kept has none.
+    fn record(&mut self, change: SessionChange) -> ChangeSeq {
+        if !self.persistent {
+            return ChangeSeq(0);
+        }
+        self.last_seq.0 += 1;
+        self.event(Event::Session { seq: self.last_seq, change });
+        self.last_seq
+    }
+
+    /// Sends what is gated when its record is durable, or lets it wait.
+    fn pass_gate(&mut self, now: Instant, seq: ChangeSeq, gated: Gated) -> Result<(), Fault> {
+        let skips = match gated {
+            Gated::Pubcomp(_) => planted(Bug::PubcompBeforeDurable),
+            _ => false,
+        };
+        if seq <= self.durable || skips {
+            self.send_gated(now, &gated)
+        } else {
+            self.connection.gate.push_back((seq, gated));
+            Ok(())
+        }
+    }
+
+    fn on_durable(&mut self, now: Instant, seq: ChangeSeq) {
+        self.durable = self.durable.max(seq);
+        self.complete_retracted();
+        while let Some((_, gated)) =
+            self.connection.gate.pop_front_if(|(needed, _)| *needed <= self.durable)
+        {
+            let result = self.send_gated(now, &gated);
+            self.fail_on_error(now, result);
+        }
+    }
+
+    fn send_gated(&mut self, now: Instant, gated: &Gated) -> Result<(), Fault> {
+        match *gated {
+            Gated::Outgoing { packet_id, order } => {
+                let waits = self.session.outgoing.get(&packet_id).is_some_and(|outgoing| {
+                    outgoing.order == order && outgoing.sending == Sending::Gated
+                });
+                if waits {
+                    self.transmit_outgoing(now, packet_id)?;
+                }
+            }
+            Gated::Pubcomp(packet_id) => {
+                self.send(now, Outbound::Pubcomp(packet_id))?;
+            }
+            Gated::Subscribe => self.subscribe(now)?,
+        }
+        Ok(())
+    }
+
+    /// Takes packets until one is incomplete or the share of this turn is used up.
+    fn take_packets(
+        &mut self,
+        now: Instant,
+        buffer: &mut BytesMut,
+    ) -> Result<BytesProgress, Fault> {
+        let mut publishes = 0;
+        for _ in 0..bounds::PACKETS_PER_TURN {
+            let Some(&first) = buffer.first() else { return Ok(BytesProgress::NeedMore) };
+            if self.phase == Phase::Greeting {
+                handshake::check_greeting(first)?;
+            }
+            self.codec.check_first(first)?;
+            let Some(header) = Header::read(buffer)? else { return Ok(BytesProgress::NeedMore) };
+            self.codec.check_header(&header)?;
+            self.check_size(&header)?;
+            let Some(packet) = header.take(buffer) else {
+                if planted(Bug::DropPartialPacket) {
+                    buffer.clear();
+                }
+                return Ok(BytesProgress::NeedMore);
+            };
+            let inbound = self.codec.decode(&header, &packet)?;
+            publishes += usize::from(matches!(inbound, Inbound::Publish(_)));
+            self.on_packet(now, inbound)?;
+            if publishes == bounds::PUBLISHES_PER_TURN {
+                break;
+            }
+        }
+        Ok(BytesProgress::More)
+    }
+
+    fn check_size(&self, header: &Header) -> Result<(), Fault> {
+        let allowed = self.options.maximum_packet_size as usize;
+        if header.packet_bytes() <= allowed {
+            return Ok(());
+        }
+        let size = header.packet_bytes();
+        Err(Fault::TooLarge { packet: header.name(), size, allowed })
+    }
+
+    /// Looks for bytes that were not there before: the server is alive, and a packet goes on.
+    fn on_bytes_seen(&mut self, now: Instant, buffered: usize) {
+        let connection = &mut self.connection;
+        let seen = connection.taken_bytes + buffered as u64;
+        if seen > connection.seen_bytes {
+            connection.seen_bytes = seen;
+            connection.last_received = Some(now);
+            if let Some(timeout) = self.options.reply_timeout {
+                self.timers.set(Timer::Incomplete, now + timeout);
+            }
+        }
+    }
+
+    fn on_transmitted(&mut self, now: Instant, bytes: usize) {
+        let connection = &mut self.connection;
+        connection.transmitted_bytes =
+            (connection.transmitted_bytes + bytes as u64).min(connection.encoded_bytes);
+        let taken = connection.transmitted_bytes;
+        while let Some(unsent) = self.connection.unsent.pop_front_if(|unsent| unsent.end <= taken) {
+            self.complete(unsent.waiter, PublishOutcome::Completed);
+        }
+        if !self.waiting.is_empty() || !self.connection.resend.is_empty() {
+            let result = self.pump(now);
+            self.fail_on_error(now, result);
+        }
+    }
+
+    /// Everything that is due.
+    fn on_time(&mut self, now: Instant) {
+        while let Some(timer) = self.timers.expired(now) {
+            self.on_timer(now, timer);
+        }
+        while let Some(entry) = self.deadlines.first_entry() {
+            if entry.key().0 > now {
+                break;
+            }
+            let awaited = entry.remove();
+            self.on_publish_due(now, awaited);
+        }
+    }
+
+    fn on_timer(&mut self, now: Instant, timer: Timer) {
+        let timeout = self.options.reply_timeout.unwrap_or_default();
+        match timer {
+            Timer::Connack => self.fail(now, &Fault::NoReply { awaited: "CONNECT", timeout }),
+            Timer::KeepAlive => {
+                if !planted(Bug::NeverPing) {
+                    self.ping(now);
+                }
+            }
+            Timer::Silence => self.on_silence(now),
+            Timer::PingReply => {
+                let since = self.connection.ping_sent.unwrap_or(now);
+                match self.grace(now, since) {
+                    Some(until) => self.timers.set(Timer::PingReply, until),
+                    None => self.fail(now, &Fault::NoReply { awaited: "PINGREQ", timeout }),
+                }
+            }
+            Timer::SubscribeReply => {
+                let since = self.connection.request_since.unwrap_or(now);
+                match self.grace(now, since) {
+                    Some(until) => self.timers.set(Timer::SubscribeReply, until),
+                    None => {
+                        let first = self.connection.requests.values().next();
+                        let awaited = first.map_or("SUBSCRIBE", |request| request.name());
+                        self.fail(now, &Fault::NoReply { awaited, timeout });
+                    }
+                }
+            }
+            Timer::Incomplete => self.fail(now, &Fault::Incomplete(timeout)),
+            Timer::Stable => {
+                self.reconnect.on_stable();
+                self.short_lives = 0;
+            }
+            Timer::Reconnect => self.open(),
+        }
+    }
+
+    /// An answer is overdue. Packets that came in the meantime show that the server is alive, and the
+    /// answer may stand behind them in the stream; so they buy time, but not for ever.
+    fn grace(&self, now: Instant, since: Instant) -> Option<Instant> {
+        let timeout = self.options.reply_timeout?;
+        let alive_until = self.connection.last_received? + timeout;
+        let until = alive_until.min(since + timeout * bounds::REPLY_GRACE_FACTOR);
+        (until > now).then_some(until)
+    }
+
+    /// The ping interval may be over: it counts from the last bytes received.
+    fn on_silence(&mut self, now: Instant) {
+        let Some(interval) = self.options.ping_interval else { return };
+        let heard = self.connection.last_received.unwrap_or(now);
+        let due = heard + interval;
+        if due > now {
+            self.timers.set(Timer::Silence, due);
+            return;
+        }
+        if !self.timers.is_set(Timer::PingReply) {
+            self.ping(now);
+        }
+        self.timers.set(Timer::Silence, now + interval);
+    }
+
+    fn ping(&mut self, now: Instant) {
+        if self.phase != Phase::Up {
+            return;
+        }
+        let result = self.send(now, Outbound::Pingreq);
+        self.fail_on_error(now, result);
+        if self.connection.ping_sent.is_none() {
+            self.connection.ping_sent = Some(now);
+            if let Some(timeout) = self.options.reply_timeout {
+                self.timers.set(Timer::PingReply, now + timeout);
+            }
+        }
+    }
+
+    fn fail_on_error<T>(&mut self, now: Instant, result: Result<T, Fault>) {
+        if let Err(fault) = result {
+            self.fail(now, &fault);
+        }
+    }
+
+    /// Closes the connection because of a fault: without DISCONNECT, which would suppress the will.
+    fn fail(&mut self, now: Instant, fault: &Fault) {
+        if matches!(self.phase, Phase::Greeting | Phase::Up) {
+            self.flush();
+            self.outputs.push_back(Output::Close);
+            self.end_connection(now, fault.to_string(), EndedBy::Fault);
+        }
+    }
+
+    /// The connection, or the attempt to get one, is over; another attempt will follow.
+    fn end_connection(&mut self, now: Instant, cause: String, by: EndedBy) {
+        let was_up = self.phase == Phase::Up;
+        let up_since = self.connection.up_since;
+        let stable = up_since.is_some_and(|since| now >= since + bounds::STABLE_AFTER);
+        self.on_connection_lost(by);
+        self.connection = Connection::default();
+        self.timers.clear_all();
+        let retry_in = if by == EndedBy::Request {
+            self.phase = Phase::Stopped;
+            None
+        } else {
+            let mut pause =
+                if stable { self.reconnect.on_lost() } else { self.reconnect.on_failed() };
+            if planted(Bug::NoBackOff) {
+                pause = Duration::ZERO;
+            }
+            self.phase = Phase::Pausing;
+            self.timers.set(Timer::Reconnect, now + pause);
+            Some(pause)
+        };
+        self.event(Event::Down { cause, was_up, retry_in });
+        if was_up && !stable {
+            self.look_for_takeover(by);
+        }
+    }
+
+    /// A server ends a connection when another client comes with the same id; that client will be back
+    /// as we will, so this goes on for ever.
+    fn look_for_takeover(&mut self, by: EndedBy) {
+        if by != EndedBy::Peer {
+            self.short_lives = 0;
+            return;
+        }
+        self.short_lives += 1;
+        if self.short_lives.is_multiple_of(bounds::TAKEN_OVER_TIMES) {
+            let id = &self.options.client_id;
+            self.notice(format!(
+                "the server has closed the connection soon after accepting it {} times in a row: \
+                 another client probably uses the client id `{id}`",
+                self.short_lives
+            ));
+        }
+    }
+
+    fn disconnect(&mut self, now: Instant) {
+        match self.phase {
+            Phase::Stopped => return,
+            Phase::Pausing => {}
+            Phase::Opening => self.outputs.push_back(Output::Close),
+            Phase::Greeting | Phase::Up => {
+                // MQTT-3.14.4-2: nothing follows it.
+                let result = self.send(now, Outbound::Disconnect);
+                debug_assert!(result.is_ok());
+                self.flush();
+                self.outputs.push_back(Output::Close);
+            }
+        }
+        self.fail_waiting("the line was disconnected before it left");
+        self.end_connection(now, "disconnected on request".to_owned(), EndedBy::Request);
+    }
+}
+
+/// The first of several subscriptions to one filter counts.
+fn without_repeats(subscriptions: Vec<Subscription>) -> Vec<Subscription> {
+    let mut seen = std::collections::BTreeSet::new();
+    subscriptions
+        .into_iter()
+        .filter(|subscription| seen.insert(subscription.filter.clone()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,445 @@
+//! Publishes of ours, from the command to the outcome.
+
+use std::time::Instant;
+
+use super::{Client, EndedBy, Event, Phase, PublishOutcome, PublishToken};
+use crate::mqtt::bounds;
+use crate::mqtt::connection::{Gated, Unsent};
+use crate::mqtt::error::Fault;
+use crate::mqtt::packet::{Outbound, Publication};
+use crate::mqtt::planted::{Bug, planted};
+use crate::mqtt::session::{self, ChangeSeq, Outgoing, Sending, SessionChange, Stage, Waiter};
+use crate::qos::Qos;
+use crate::topic;
+
+/// A publish without a place in flight.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    publication: Publication,
+    waiter: Waiter,
+}
+
+impl Waiting {
+    fn bytes(&self) -> usize {
+        self.publication.topic.len() + self.publication.payload.len()
+    }
+}
+
+/// Where a publish is whose outcome is due.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Awaited {
+    /// QoS 0, encoded; its end is at this offset of the current connection.
+    Unsent(u64),
+    /// Without a place in flight.
+    Waiting,
+    /// In flight.
+    Outgoing(u16),
+    /// Taken back; its record is to be removed from disk.
+    Retracted,
+}
+
+/// A publish that was in flight, has not left and was taken back: it has not happened only when its
+/// record is gone from disk, or it would be sent after a crash.
+#[derive(Debug)]
+pub(super) struct Retracted {
+    removal: ChangeSeq,
+    waiter: Waiter,
+}
+
+impl Client {
+    pub(super) fn publish(
+        &mut self,
+        now: Instant,
+        token: PublishToken,
+        publication: Publication,
+        deadline: Instant,
+    ) {
+        let result = match self.check_publication(&publication) {
+            Err(reason) => Err(reason),
+            Ok(()) if deadline <= now => Err(NOT_IN_TIME.to_owned()),
+            Ok(()) if publication.qos == Qos::AtMostOnce => {
+                self.publish_unacknowledged(now, token, &publication, deadline)
+            }
+            Ok(()) => self.enqueue(token, publication, deadline),
+        };
+        match result {
+            Ok(()) => {
+                let result = self.pump(now);
+                self.fail_on_error(now, result);
+            }
+            Err(reason) => {
+                let outcome = PublishOutcome::Failed(reason);
+                self.event(Event::Completed { token, outcome });
+            }
+        }
+    }
+
+    /// Why it cannot be published, if it cannot.
+    fn check_publication(&self, publication: &Publication) -> Result<(), String> {
+        if self.phase != Phase::Up {
+            return Err("the line is down".to_owned());
+        }
+        topic::check_name(&publication.topic)
+            .map_err(|error| format!("the topic is not valid: {error}"))?;
+        let packet_id = u16::from(publication.qos != Qos::AtMostOnce);
+        let packet = Outbound::Publish { publication, packet_id, dup: false };
+        let size = self.codec.packet_bytes(packet);
+        let allowed = self.connection.limits.packet_bytes_max;
+        if size > allowed {
+            return Err(format!("the packet of {size} bytes is larger than {allowed} bytes"));
+        }
+        Ok(())
+    }
+
+    fn publish_unacknowledged(
+        &mut self,
+        now: Instant,
+        token: PublishToken,
+        publication: &Publication,
+        deadline: Instant,
+    ) -> Result<(), String> {
+        if self.connection.unsent_bytes() > bounds::UNSENT_BYTES_MAX {
+            return Err("the server does not take our bytes fast enough".to_owned());
+        }
+        let packet = Outbound::Publish { publication, packet_id: 0, dup: false };
+        let end = self.send(now, packet).map_err(|fault| fault.to_string())?;
+        let waiter = self.await_outcome(token, deadline, Awaited::Unsent(end));
+        self.connection.unsent.push_back(Unsent { end, waiter: Some(waiter) });
+        Ok(())
+    }
+
+    fn enqueue(
+        &mut self,
+        token: PublishToken,
+        publication: Publication,
+        deadline: Instant,
+    ) -> Result<(), String> {
+        let full = self.waiting.len() >= bounds::WAITING_MAX
+            || self.waiting_bytes + publication.payload.len() > bounds::WAITING_BYTES_MAX;
+        if full {
+            return Err("too many publishes wait for the server".to_owned());
+        }
+        let waiter = self.await_outcome(token, deadline, Awaited::Waiting);
+        let waiting = Waiting { publication, waiter };
+        self.waiting_bytes += waiting.bytes();
+        self.waiting.push_back(waiting);
+        Ok(())
+    }
+
+    fn await_outcome(
+        &mut self,
+        token: PublishToken,
+        deadline: Instant,
+        awaited: Awaited,
+    ) -> Waiter {
+        self.last_serial += 1;
+        let due = (deadline, self.last_serial);
+        self.deadlines.insert(due, awaited);
+        Waiter { token, due }
+    }
+
+    /// Tells the outcome of a publish, if somebody still waits for it.
+    pub(super) fn complete(&mut self, waiter: Option<Waiter>, outcome: PublishOutcome) {
+        if let Some(Waiter { token, due }) = waiter {
+            self.deadlines.remove(&due);
+            self.event(Event::Completed { token, outcome });
+        }
+    }
+
+    /// Fills the free places in flight: first what is to be sent again, then what waits, in order.
+    pub(super) fn pump(&mut self, now: Instant) -> Result<(), Fault> {
+        if self.phase != Phase::Up {
+            return Ok(());
+        }
+        while self.has_free_place() {
+            if let Some(packet_id) = self.connection.resend.pop_front() {
+                let outgoing = self.session.outgoing.get(&packet_id);
+                if outgoing.is_some_and(|outgoing| outgoing.sending == Sending::Idle) {
+                    self.send_outgoing(now, packet_id)?;
+                }
+                continue;
+            }
+            let Some(waiting) = self.waiting.pop_front() else { break };
+            let requests = &self.connection.requests;
+            let free_id = self.session.free_id(|id| requests.contains_key(&id));
+            let Some(packet_id) = free_id else {
+                self.waiting.push_front(waiting);
+                break;
+            };
+            self.waiting_bytes -= waiting.bytes();
+            self.start_exchange(now, packet_id, waiting)?;
+        }
+        Ok(())
+    }
+
+    fn has_free_place(&self) -> bool {
+        let connection = &self.connection;
+        let limited = connection.open >= connection.limits.in_flight_max
+            && !planted(Bug::IgnoreInFlightLimit);
+        !limited && connection.unsent_bytes() <= bounds::UNSENT_BYTES_MAX
+    }
+
+    fn start_exchange(
+        &mut self,
+        now: Instant,
+        packet_id: u16,
+        waiting: Waiting,
+    ) -> Result<(), Fault> {
+        let Waiting { publication, waiter } = waiting;
+        self.deadlines.insert(waiter.due, Awaited::Outgoing(packet_id));
+        let mut outgoing = Outgoing {
+            order: self.session.next_order(),
+            stage: Stage::Publish(publication),
+            record: ChangeSeq(0),
+            left: false,
+            sending: Sending::Idle,
+            waiter: Some(waiter),
+        };
+        if self.persistent {
+            outgoing.record = self.record(session::outgoing_change(packet_id, &outgoing));
+        }
+        self.session.outgoing.insert(packet_id, outgoing);
+        self.send_outgoing(now, packet_id)
+    }
+
+    /// Sends PUBLISH or PUBREL of an exchange that has sent nothing on this connection, as soon as its
+    /// record is durable.
+    pub(super) fn send_outgoing(&mut self, now: Instant, packet_id: u16) -> Result<(), Fault> {
+        let Some(outgoing) = self.session.outgoing.get_mut(&packet_id) else { return Ok(()) };
+        if outgoing.sending == Sending::Idle {
+            self.connection.open += 1;
+        }
+        outgoing.sending = Sending::Gated;
+        let skips = match outgoing.stage {
+            Stage::Publish(_) => planted(Bug::PublishBeforeDurable),
+            Stage::Release => planted(Bug::PubrelBeforeDurable),
+        };
+        let seq = if skips { self.durable } else { outgoing.record };
+        let gated = Gated::Outgoing { packet_id, order: outgoing.order };
+        self.pass_gate(now, seq, gated)
+    }
+
+    pub(super) fn transmit_outgoing(&mut self, now: Instant, packet_id: u16) -> Result<(), Fault> {
+        let Some(outgoing) = self.session.outgoing.get(&packet_id) else { return Ok(()) };
+        let end = match &outgoing.stage {
+            Stage::Release => self.send(now, Outbound::Pubrel(packet_id))?,
+            Stage::Publish(publication) => {
+                // MQTT-3.3.1-1: DUP says that it may have been sent before.
+                let dup = outgoing.left && !planted(Bug::ResendWithoutDup)
+                    || planted(Bug::DupOnFirstSend);
+                let publication = publication.clone();
+                self.send(now, Outbound::Publish { publication: &publication, packet_id, dup })?
+            }
+        };
+        if let Some(outgoing) = self.session.outgoing.get_mut(&packet_id) {
+            outgoing.sending = Sending::Given(end);
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_puback(&mut self, now: Instant, packet_id: u16) -> Result<(), Fault> {
+        if !self.awaits(packet_id, Qos::AtLeastOnce) {
+            self.notice(format!("PUBACK for the unknown packet id {packet_id} is ignored"));
+            return Ok(());
+        }
+        self.finish(packet_id, PublishOutcome::Completed);
+        self.pump(now)
+    }
+
+    pub(super) fn on_pubrec(&mut self, now: Instant, packet_id: u16) -> Result<(), Fault> {
+        if self.awaits(packet_id, Qos::ExactlyOnce) {
+            return self.start_release(now, packet_id);
+        }
+        match self.session.outgoing.get(&packet_id) {
+            // MQTT-4.3.3-1: PUBREL answers PUBREC, also a second one.
+            Some(Outgoing { stage: Stage::Release, sending: Sending::Given(_), .. }) => {
+                self.transmit_outgoing(now, packet_id)
+            }
+            Some(Outgoing { stage: Stage::Release, .. }) => Ok(()),
+            _ => {
+                self.notice(format!("PUBREC for the unknown packet id {packet_id} is ignored"));
+                Ok(())
+            }
+        }
+    }
+
+    /// The server has the message: it is dropped here, and its release takes its place. Releases keep
+    /// the order of the PUBRECs (MQTT-4.6.0-4).
+    fn start_release(&mut self, now: Instant, packet_id: u16) -> Result<(), Fault> {
+        let order = self.session.next_order();
+        let Some(outgoing) = self.session.outgoing.get_mut(&packet_id) else { return Ok(()) };
+        outgoing.order = order;
+        outgoing.stage = Stage::Release;
+        outgoing.left = true;
+        let early = if planted(Bug::CompleteAtPubrec) { outgoing.waiter.take() } else { None };
+        if self.persistent {
+            let change = session::outgoing_change(packet_id, outgoing);
+            let seq = self.record(change);
+            if let Some(outgoing) = self.session.outgoing.get_mut(&packet_id) {
+                outgoing.record = seq;
+            }
+        }
+        self.complete(early, PublishOutcome::Completed);
+        self.send_outgoing(now, packet_id)
+    }
+
+    pub(super) fn on_pubcomp(&mut self, now: Instant, packet_id: u16) -> Result<(), Fault> {
+        let outgoing = self.session.outgoing.get(&packet_id);
+        if !outgoing.is_some_and(|outgoing| matches!(outgoing.stage, Stage::Release)) {
+            self.notice(format!("PUBCOMP for the unknown packet id {packet_id} is ignored"));
+            return Ok(());
+        }
+        self.finish(packet_id, PublishOutcome::Completed);
+        self.pump(now)
+    }
+
+    /// Whether a message of this id and QoS may be at the server and is not answered.
+    fn awaits(&self, packet_id: u16, qos: Qos) -> bool {
+        self.session.outgoing.get(&packet_id).is_some_and(|outgoing| {
+            let fits = matches!(&outgoing.stage, Stage::Publish(message) if message.qos == qos);
+            fits && (outgoing.left || matches!(outgoing.sending, Sending::Given(_)))
+        })
+    }
+
+    /// The exchange is over, its id free; the change that removes its record.
+    fn finish(&mut self, packet_id: u16, outcome: PublishOutcome) -> ChangeSeq {
+        let Some(outgoing) = self.session.outgoing.remove(&packet_id) else {
+            return ChangeSeq(0);
+        };
+        if outgoing.sending != Sending::Idle {
+            self.connection.open = self.connection.open.saturating_sub(1);
+        }
+        let removal = self.record(SessionChange::delete(session::outgoing_key(packet_id)));
+        self.complete(outgoing.waiter, outcome);
+        removal
+    }
+
+    /// The outcome of a publish is wanted at this moment.
+    pub(super) fn on_publish_due(&mut self, now: Instant, awaited: Awaited) {
+        match awaited {
+            Awaited::Unsent(end) => {
+                let unsent = &mut self.connection.unsent;
+                let found = unsent.binary_search_by_key(&end, |unsent| unsent.end);
+                let waiter = found.ok().and_then(|position| unsent[position].waiter.take());
+                self.complete(waiter, PublishOutcome::Uncertain(STILL_LEAVING.to_owned()));
+            }
+            Awaited::Waiting => self.drop_overdue(now),
+            Awaited::Outgoing(packet_id) => {
+                let Some(outgoing) = self.session.outgoing.get_mut(&packet_id) else { return };
+                if outgoing.left || matches!(outgoing.sending, Sending::Given(_)) {
+                    let waiter = outgoing.waiter.take();
+                    self.complete(waiter, PublishOutcome::Uncertain(UNANSWERED.to_owned()));
+                } else {
+                    self.retract(now, packet_id);
+                    let result = self.pump(now);
+                    self.fail_on_error(now, result);
+                }
+            }
+            Awaited::Retracted => self.drop_unremoved(now),
+        }
+    }
+
+    /// Takes back a publish that has not left.
+    fn retract(&mut self, now: Instant, packet_id: u16) {
+        let waiter = self.session.outgoing.get_mut(&packet_id).and_then(|it| it.waiter.take());
+        let removal = self.finish(packet_id, PublishOutcome::Completed);
+        let Some(Waiter { token, .. }) = waiter else { return };
+        let waiter = self.await_outcome(token, now + bounds::REMOVAL_TIME, Awaited::Retracted);
+        self.retracted.push_back(Retracted { removal, waiter });
+        self.complete_retracted();
+    }
+
+    /// Publishes that were taken back and whose records are gone have not happened.
+    pub(super) fn complete_retracted(&mut self) {
+        let durable = self.durable;
+        while let Some(retracted) = self.retracted.pop_front_if(|it| it.removal <= durable) {
+            let outcome = PublishOutcome::Failed(NOT_IN_TIME.to_owned());
+            self.complete(Some(retracted.waiter), outcome);
+        }
+    }
+
+    fn drop_unremoved(&mut self, now: Instant) {
+        while let Some(retracted) = self.retracted.pop_front_if(|it| it.waiter.due.0 <= now) {
+            let outcome = PublishOutcome::Uncertain(NOT_REMOVED.to_owned());
+            self.complete(Some(retracted.waiter), outcome);
+        }
+    }
+
+    /// Removes all that wait and are overdue.
+    fn drop_overdue(&mut self, now: Instant) {
+        let mut overdue = vec![];
+        self.waiting.retain(|waiting| {
+            let keep = waiting.waiter.due.0 > now;
+            if !keep {
+                self.waiting_bytes -= waiting.bytes();
+                overdue.push(waiting.waiter);
+            }
+            keep
+        });
+        for waiter in overdue {
+            self.complete(Some(waiter), PublishOutcome::Failed(NOT_IN_TIME.to_owned()));
+        }
+    }
+
+    /// What waits never left.
+    pub(super) fn fail_waiting(&mut self, reason: &str) {
+        self.waiting_bytes = 0;
+        for waiting in std::mem::take(&mut self.waiting) {
+            self.complete(Some(waiting.waiter), PublishOutcome::Failed(reason.to_owned()));
+        }
+    }
+
+    /// Takes stock of the publishes in flight when their connection is gone. With a session that is
+    /// kept they wait for the next one, else they end.
+    pub(super) fn on_connection_lost(&mut self, by: EndedBy) {
+        // What the transport has not taken is lost with it, but when we close, it is still sent.
+        let gone = match by {
+            EndedBy::Peer => self.connection.transmitted_bytes,
+            EndedBy::Fault | EndedBy::Request => self.connection.encoded_bytes,
+        };
+        for unsent in std::mem::take(&mut self.connection.unsent) {
+            let outcome = match by {
+                EndedBy::Peer => PublishOutcome::Failed(CUT_OFF.to_owned()),
+                EndedBy::Fault | EndedBy::Request => PublishOutcome::Uncertain(CLOSING.to_owned()),
+            };
+            self.complete(unsent.waiter, outcome);
+        }
+        for outgoing in self.session.outgoing.values_mut() {
+            if matches!(outgoing.sending, Sending::Given(end) if end <= gone) {
+                outgoing.left = true;
+            }
+            outgoing.sending = Sending::Idle;
+        }
+        for received in self.session.received.values_mut() {
+            // The server will release it again on the next connection.
+            received.released = false;
+        }
+        if planted(Bug::ForgetReceivedOnDisconnect) {
+            self.session.received.clear();
+        }
+        if self.persistent && !planted(Bug::DropInFlightOnDisconnect) {
+            return;
+        }
+        for packet_id in self.session.in_order() {
+            let left = self.session.outgoing.get(&packet_id).is_some_and(|outgoing| outgoing.left);
+            let reason = "the connection was lost, and with it the session".to_owned();
+            self.finish(
+                packet_id,
+                match left {
+                    true => PublishOutcome::Uncertain(reason),
+                    false => PublishOutcome::Failed(reason),
+                },
+            );
+        }
+        self.session.received.clear();
+        self.fail_waiting("the connection was lost before it left");
+    }
+}
+
+const NOT_IN_TIME: &str = "it did not leave in time";
+const NOT_REMOVED: &str =
+    "it did not leave in time, but its record is still on disk: a restart may send it";
+const STILL_LEAVING: &str = "it has not left completely in time, and may still do so";
+const CUT_OFF: &str = "the connection ended before it was sent";
+const CLOSING: &str = "the connection was closed while it was being sent";
+const UNANSWERED: &str = "it left, and the server did not confirm it in time";

@@ -1,0 +1,230 @@
+//! What dies with a connection.
+//!
+//! A lost connection is replaced as a whole, so there is nothing to reset and nothing to forget.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+
+use super::packet::{Limits, Subscription};
+use super::session::{ChangeSeq, Waiter};
+use crate::qos::Qos;
+
+/// State of one connection.
+#[derive(Debug, Default)]
+pub(super) struct Connection {
+    /// Its number within the session's life.
+    pub(super) epoch: u32,
+    /// What the server allows.
+    pub(super) limits: Limits,
+    /// When CONNACK accepted it.
+    pub(super) up_since: Option<Instant>,
+    /// Keep-alive interval in force; `None`: none.
+    pub(super) keep_alive: Option<Duration>,
+    /// Packets of this turn, not yet given out.
+    pub(super) outbound: BytesMut,
+    /// Offset of the end of the last packet encoded.
+    pub(super) encoded_bytes: u64,
+    /// Offset up to which the transport took our bytes.
+    pub(super) transmitted_bytes: u64,
+    /// Publishes of QoS 0 whose last byte the transport has not taken.
+    pub(super) unsent: VecDeque<Unsent>,
+    /// Packets that wait for a record to be durable, in the order of their records.
+    pub(super) gate: VecDeque<(ChangeSeq, Gated)>,
+    /// Acknowledgements owed for QoS 1.
+    pub(super) pubacks: AckQueue,
+    /// Acknowledgements owed for QoS 2.
+    pub(super) pubrecs: AckQueue,
+    /// SUBSCRIBE and UNSUBSCRIBE that are not answered.
+    pub(super) requests: BTreeMap<u16, Request>,
+    /// Answers to this connection's SUBSCRIBEs so far.
+    pub(super) granted: Vec<(String, Option<Qos>)>,
+    /// Publishes of the session that are to be sent again, in order.
+    pub(super) resend: VecDeque<u16>,
+    /// Publishes of the session that are under way on this connection.
+    pub(super) open: usize,
+    /// Bytes of this connection seen so far, those left in the buffer included.
+    pub(super) seen_bytes: u64,
+    /// Of these, bytes of packets that were taken.
+    pub(super) taken_bytes: u64,
+    /// When the last bytes came.
+    pub(super) last_received: Option<Instant>,
+    /// When the first unanswered PINGREQ was sent.
+    pub(super) ping_sent: Option<Instant>,
+    /// Since when an answer to SUBSCRIBE or UNSUBSCRIBE is awaited without progress.
+    pub(super) request_since: Option<Instant>,
+}
+
+/// A publish of QoS 0 on its way.
+#[derive(Debug)]
+pub(super) struct Unsent {
+    /// Offset of its end.
+    pub(super) end: u64,
+    /// `None`: the deadline has passed.
+    pub(super) waiter: Option<Waiter>,
+}
+
+/// A packet that waits for a record.
+#[derive(Clone, Debug)]
+pub(super) enum Gated {
+    /// PUBLISH or PUBREL, whichever the exchange is at. The order tells it from a later exchange
+    /// with the same id.
+    Outgoing {
+        /// Its id.
+        packet_id: u16,
+        /// Its place in the order.
+        order: u64,
+    },
+    /// PUBCOMP.
+    Pubcomp(u16),
+    /// All SUBSCRIBEs: what the server's lost session had given us must be forgotten first.
+    Subscribe,
+}
+
+/// A request for filters.
+#[derive(Debug)]
+pub(super) enum Request {
+    /// SUBSCRIBE.
+    Subscribe(Vec<Subscription>),
+    /// UNSUBSCRIBE.
+    Unsubscribe(Vec<String>),
+}
+
+impl Request {
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Subscribe(_) => "SUBSCRIBE",
+            Self::Unsubscribe(_) => "UNSUBSCRIBE",
+        }
+    }
+}
+
+impl Connection {
+    /// Bytes that were encoded and not taken by the transport.
+    pub(super) fn unsent_bytes(&self) -> u64 {
+        self.encoded_bytes - self.transmitted_bytes
+    }
+}
+
+/// Acknowledgements owed, in the order of arrival of what they answer (MQTT-4.6.0-2, MQTT-4.6.0-3).
+#[derive(Debug, Default)]
+pub(super) struct AckQueue {
+    owed: VecDeque<Owed>,
+    /// Position where the next settlement is expected: they mostly come in order, behind one that is
+    /// held back too.
+    expected: usize,
+    /// Whether an id may be in the queue more than once.
+    repeated: bool,
+}
+
+#[derive(Debug)]
+struct Owed {
+    packet_id: u16,
+    settled: bool,
+}
+
+impl AckQueue {
+    /// How many are owed.
+    pub(super) fn len(&self) -> usize {
+        self.owed.len()
+    }
+
+    /// A message has come.
+    pub(super) fn push(&mut self, packet_id: u16, settled: bool) {
+        self.owed.push_back(Owed { packet_id, settled });
+    }
+
+    /// A message has come that may already be in the queue.
+    pub(super) fn push_repeated(&mut self, packet_id: u16, settled: bool) {
+        self.repeated = true;
+        self.push(packet_id, settled);
+    }
+
+    /// Settles every message with this id.
+    pub(super) fn settle_repeated(&mut self, packet_id: u16) {
+        while self.settle(packet_id) && self.repeated {}
+    }
+
+    /// An unsettled message with this id is safe; false: there is none. If the server used an id
+    /// twice, it does not matter which: both must be settled before the later one is answered.
+    pub(super) fn settle(&mut self, packet_id: u16) -> bool {
+        let fits = |owed: &Owed| owed.packet_id == packet_id && !owed.settled;
+        let found = match self.owed.get(self.expected) {
+            Some(owed) if fits(owed) => Some(self.expected),
+            _ => self.owed.iter().position(fits),
+        };
+        let Some(position) = found else { return false };
+        self.owed[position].settled = true;
+        self.expected = position + 1;
+        true
+    }
+
+    /// The next acknowledgement that may go: nothing older is outstanding.
+    pub(super) fn pop(&mut self) -> Option<u16> {
+        if !self.owed.front()?.settled {
+            return None;
+        }
+        self.expected = self.expected.saturating_sub(1);
+        self.owed.pop_front().map(|owed| owed.packet_id)
+    }
+
+    /// Planted bug only: an acknowledgement out of turn.
+    pub(super) fn pop_any(&mut self) -> Option<u16> {
+        let position = self.owed.iter().position(|owed| owed.settled)?;
+        self.expected = 0;
+        self.owed.remove(position).map(|owed| owed.packet_id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn acknowledgements_leave_in_order_of_arrival() {
+        let mut queue = AckQueue::default();
+        for id in [5, 9, 7] {
+            queue.push(id, false);
+        }
+        assert!(queue.settle(7));
+        assert_eq!(queue.pop(), None);
+        assert!(queue.settle(9));
+        assert!(!queue.settle(8));
+        assert_eq!(queue.pop(), None);
+        assert!(queue.settle(5));
+        assert!([5, 9, 7].into_iter().all(|id| queue.pop() == Some(id)));
+        assert_eq!((queue.pop(), queue.len()), (None, 0));
+    }
+
+    #[test]
+    fn an_id_used_twice_is_answered_twice() {
+        let mut queue = AckQueue::default();
+        for id in [9, 5, 9] {
+            queue.push(id, false);
+        }
+        assert!(queue.settle(5));
+        assert!(queue.settle(9));
+        assert!(queue.settle(9));
+        assert!(!queue.settle(9));
+        assert!([9, 5, 9].into_iter().all(|id| queue.pop() == Some(id)));
+        queue.push_repeated(1, false);
+        queue.push_repeated(1, false);
+        queue.settle_repeated(1);
+        assert!([1, 1].into_iter().all(|id| queue.pop() == Some(id)));
+    }
+
+    #[test]
+    fn a_message_that_is_held_back_does_not_make_settlement_slow_or_wrong() {
+        let mut queue = AckQueue::default();
+        for id in 1..=1000 {
+            queue.push(id, false);
+        }
+        for id in 2..=1000 {
+            assert!(queue.settle(id));
+            assert_eq!(queue.pop(), None);
+        }
+        assert!(queue.settle(1));
+        assert!((1..=1000).all(|id| queue.pop() == Some(id)));
+    }
+}
