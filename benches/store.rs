@@ -1,6 +1,8 @@
 //! How many changes a second the store makes durable, against an append-only file with fdatasync.
 //!
-//! `cargo bench --bench store -- [changes per commit] [tags] [commits]`
+//! `cargo bench --bench store -- [changes per commit] [tags] [commits] [session records per commit]`
+//!
+//! Session records are put by one commit and deleted by the next, as QoS 2 does with its ids.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::disallowed_methods)]
 
@@ -11,26 +13,26 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tagline::iotag::{Quality, Reason, TagId, TagValue, Timestamp, Value};
-use tagline::store::{Change, Commit, Store, StoreOptions};
+use tagline::store::{Change, Commit, SessionRecord, Store, StoreOptions};
 
 fn main() {
     let numbers: Vec<u64> =
         std::env::args().skip(1).filter_map(|argument| argument.parse().ok()).collect();
-    match numbers[..] {
-        [] => {
-            for (changes, tags, commits) in
-                [(1, 1000, 5_000), (100, 1000, 5_000), (1000, 1000, 5_000), (10_000, 1000, 1000)]
-            {
-                run(changes, tags, commits);
-            }
-        }
-        [changes] => run(changes, 1000, (5_000_000 / changes).min(20_000)),
-        [changes, tags] => run(changes, tags, (5_000_000 / changes).min(20_000)),
-        [changes, tags, commits, ..] => run(changes, tags, commits),
+    if numbers.is_empty() {
+        run(1, 1000, 5_000, 0);
+        run(100, 1000, 5_000, 0);
+        run(1000, 1000, 5_000, 0);
+        run(10_000, 1000, 1000, 0);
+        run(1000, 1000, 5_000, 100);
+    } else {
+        let number = |at: usize, default| numbers.get(at).copied().unwrap_or(default);
+        let changes = number(0, 1000);
+        let commits = number(2, (5_000_000 / changes.max(1)).min(20_000));
+        run(changes, number(1, 1000), commits, number(3, 0));
     }
 }
 
-fn run(changes: u64, tags: u64, commits: u64) {
+fn run(changes: u64, tags: u64, commits: u64, sessions: u64) {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let names: Vec<Arc<str>> = (0..tags).map(|tag| format!("site/tag{tag}").into()).collect();
     let options = StoreOptions {
@@ -44,7 +46,17 @@ fn run(changes: u64, tags: u64, commits: u64) {
     let (mut seq, mut rss_max, mut disk_max) = (0, 0, 0);
     let cpu = cpu_seconds();
     for at in 0..commits {
-        let commit = commit(&mut random, &mut seq, changes, tags);
+        let mut commit = commit(&mut random, &mut seq, changes, tags);
+        let records = (0..sessions).flat_map(|record| {
+            let key = |commit: u64| format!("r{:08}", commit * sessions + record).into_bytes();
+            let put = (key(at), Some(vec![1; 20]));
+            [Some(put), at.checked_sub(1).map(|before| (key(before), None))]
+        });
+        commit.sessions.extend(records.flatten().map(|(key, value)| SessionRecord {
+            line: "plant".into(),
+            key,
+            value,
+        }));
         let start = Instant::now();
         store.commit(&[commit]).unwrap();
         latencies.push(start.elapsed());
@@ -65,11 +77,11 @@ fn run(changes: u64, tags: u64, commits: u64) {
     assert_eq!(recovered.last_seq, seq);
     drop(store);
 
-    let bytes_a_commit = journal_bytes(changes, tags);
+    let bytes_a_commit = usize::try_from(changes * 17 + sessions * 64).unwrap() + 32;
     let log = append(folder.path(), commits, bytes_a_commit);
     let log = (changes * commits) as f64 / log.as_secs_f64();
     println!(
-        "{changes:>6} a commit, {tags} tags: {ours:>9.0} changes/s {:>6.0} commits/s, p50 {:?} p99 {:?} max {:?}",
+        "{changes:>6} a commit, {tags} tags, {sessions} session records: {ours:>9.0} changes/s {:>6.0} commits/s, p50 {:?} p99 {:?} max {:?}",
         commits as f64 / busy.as_secs_f64(),
         at(0.5),
         at(0.99),
@@ -101,11 +113,6 @@ fn commit(random: &mut fastrand::Rng, seq: &mut u64, changes: u64, tags: u64) ->
         Change { seq: *seq, tag: TagId(u32::try_from(*seq % tags).unwrap()), value }
     });
     Commit { changes: changes.collect(), sessions: Vec::new() }
-}
-
-/// Bytes that a commit takes in the journal: number, shape, reason, source time, value.
-fn journal_bytes(changes: u64, _tags: u64) -> usize {
-    usize::try_from(changes).unwrap() * 17 + 32
 }
 
 fn append(folder: &Path, commits: u64, bytes: usize) -> Duration {

@@ -15,7 +15,7 @@
 //! | [`store`] | values, journal and MQTT sessions on disk, one atomic batch at a time |
 //! | [`hub`] | current values, settlement of batches, subscribers, writes |
 //! | [`transport`] | bytes to and from a broker |
-//! | [`line`] | one task per connection; where `mqtt` and `iotag` meet |
+//! | [`mod@line`] | one task per connection; where `mqtt` and `iotag` meet |
 //! | [`api`] | the local socket: JSON-RPC 2.0, one object per line |
 //! | [`daemon`] | start, run and stop, in that order and its reverse |
 //! | [`cli`] | commands, rendering, exit codes |

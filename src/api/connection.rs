@@ -11,7 +11,7 @@ use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedWriteHalf;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::protocol::{self, Call, REQUEST_BYTES_MAX, Request, RpcError};
@@ -36,8 +36,8 @@ pub(super) fn turn_away(stream: &UnixStream) {
     let _ = stream.try_write(&protocol::answer(None, Err::<(), _>(error)));
 }
 
-/// Serves a client until it leaves.
-pub(super) async fn serve(stream: UnixStream, hub: Arc<Hub>) {
+/// Serves a client until it leaves, or until `stop` is true.
+pub(super) async fn serve(stream: UnixStream, hub: Arc<Hub>, mut stop: watch::Receiver<bool>) {
     let (mut reader, writer) = stream.into_split();
     let (outgoing, lines) = mpsc::channel(OUTGOING_LINES_MAX);
     let mut client = Client {
@@ -69,12 +69,14 @@ pub(super) async fn serve(stream: UnixStream, hub: Arc<Hub>) {
                 Ok(0) | Err(_) => break,
                 Ok(_) => {}
             },
+            _ = stop.wait_for(|&stop| stop) => break,
             // The client reads no more.
             _ = &mut sender => return,
             Some(_) = client.tasks.join_next() => {}
         }
     }
-    // A client may close its sending side and still wait for answers, as `nc -N` does.
+    // A client may close its sending side and still wait for answers, as `nc -N` does; so it is
+    // when the process stops.
     client.unsubscribe_all();
     let Client { outgoing, mut tasks, .. } = client;
     drop(outgoing);
@@ -183,10 +185,10 @@ impl Client {
             Ok(timeout) => timeout,
             Err(error) => return Some(protocol::answer(id.as_deref(), Err::<(), _>(error))),
         };
-        let hub = Arc::clone(&self.hub);
+        let started = requests::start_write(&self.hub, params.writes, timeout);
         let outgoing = self.outgoing.clone();
         self.tasks.spawn(async move {
-            let result = requests::write(&hub, params.writes, timeout).await;
+            let result = requests::write_outcomes(started).await;
             drop(permit);
             if let Some(id) = id {
                 let _ = outgoing.send(protocol::answer(Some(&id), Ok(result))).await;

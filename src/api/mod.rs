@@ -13,6 +13,7 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::UnixListener;
@@ -23,6 +24,9 @@ use crate::hub::Hub;
 
 /// Clients connected at the same time; one more is told so and closed.
 pub const CLIENTS_MAX: usize = 1024;
+
+/// How long clients may wait for the outcomes of their writes when the process stops.
+const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
@@ -71,7 +75,8 @@ impl Server {
         Ok(Self { listener, path: path.to_owned() })
     }
 
-    /// Serves clients until `stop` is true.
+    /// Serves clients until `stop` is true; then no request is taken any more, and those under way
+    /// are answered.
     pub async fn run(self, hub: Arc<Hub>, mut stop: watch::Receiver<bool>) {
         let permits = Arc::new(Semaphore::new(CLIENTS_MAX));
         let mut clients = JoinSet::new();
@@ -89,9 +94,9 @@ impl Server {
                         connection::turn_away(&stream);
                         continue;
                     };
-                    let hub = Arc::clone(&hub);
+                    let (hub, stop) = (Arc::clone(&hub), stop.clone());
                     clients.spawn(async move {
-                        connection::serve(stream, hub).await;
+                        connection::serve(stream, hub, stop).await;
                         drop(permit);
                     });
                 }
@@ -102,8 +107,13 @@ impl Server {
                 }
             }
         }
-        clients.shutdown().await;
         let _ = std::fs::remove_file(&self.path);
+        drop(self.listener);
+        let answered = async { while clients.join_next().await.is_some() {} };
+        if tokio::time::timeout(STOP_TIMEOUT, answered).await.is_err() {
+            tracing::warn!(clients = clients.len(), "stopped before all clients were answered");
+        }
+        clients.shutdown().await;
     }
 }
 

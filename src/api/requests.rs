@@ -1,6 +1,5 @@
 //! What the quick requests answer, and `tag.write`.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -10,8 +9,8 @@ use serde_json::{Value as Json, json};
 
 use super::protocol::{self, BrowseParams, ReadParams, RpcError, Vtq, WriteParam};
 use crate::clock;
-use crate::hub::status::{LineStatus, StationStatus};
-use crate::hub::writes::{WriteError, WriteRequest};
+use crate::hub::status::{LineStatus, StationStatus, TlsSummary};
+use crate::hub::writes::{StartedWrites, WriteError, WriteRequest};
 use crate::hub::{Hub, Reading, WriteOutcome};
 use crate::iotag::{LineId, StationId, TagId, Timestamp};
 
@@ -174,14 +173,19 @@ pub(super) fn write_timeout(timeout_s: f64) -> Result<Duration, RpcError> {
     Ok(Duration::from_secs_f64(timeout_s))
 }
 
-/// `tag.write`.
-pub(super) async fn write(hub: &Arc<Hub>, writes: Vec<WriteParam>, timeout: Duration) -> Json {
+/// `tag.write`, begun: a request that comes later writes later.
+pub(super) fn start_write(hub: &Hub, writes: Vec<WriteParam>, timeout: Duration) -> StartedWrites {
     let requests = writes
         .into_iter()
         .map(|write| WriteRequest { name: write.name, value: write.value })
         .collect();
-    let results: Vec<Json> = hub
-        .write(requests, timeout)
+    hub.start_writes(requests, timeout)
+}
+
+/// `tag.write`, ended.
+pub(super) async fn write_outcomes(started: StartedWrites) -> Json {
+    let results: Vec<Json> = started
+        .outcomes()
         .await
         .into_iter()
         .map(|result| {
@@ -222,6 +226,7 @@ pub(super) fn lines(hub: &Hub) -> Json {
                 "next_attempt": time(status.next_attempt),
                 "last_message": time(status.last_message),
                 "last_error": error(status.last_error.as_ref()),
+                "tls": status.tls.as_ref().map(tls),
             });
             shown["counters"] = json!({
                 "connects": status.connects,
@@ -236,6 +241,22 @@ pub(super) fn lines(hub: &Hub) -> Json {
         })
         .collect();
     json!({ "lines": lines })
+}
+
+/// Encryption, and how long its certificates last.
+fn tls(tls: &TlsSummary) -> Json {
+    let days = |end: Option<Timestamp>| {
+        end.map(|end| end.duration_since(clock::wall()).as_hours().div_euclid(24))
+    };
+    json!({
+        "version": tls.version,
+        "cipher": tls.cipher,
+        "verified": tls.verified,
+        "server_certificate": { "expires": time(tls.server_expires), "days": days(tls.server_expires) },
+        "client_certificate": tls.client_expires.map(|end| {
+            json!({ "expires": time(Some(end)), "days": days(Some(end)) })
+        }),
+    })
 }
 
 /// `station.list`.

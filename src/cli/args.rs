@@ -79,7 +79,7 @@ happen) or `uncertain` (it left, and no answer came in time: it may have happene
 Examples:
   tagline write pump1.speed 40
   tagline write --timeout 2 valve.command open
-  tagline write setpoint -- -5")]
+  tagline write setpoint -5")]
     Write(Write),
     /// Print values as they change
     #[command(after_help = "\
@@ -114,7 +114,7 @@ pub(super) struct Write {
     #[arg(value_name = "NAME")]
     pub(super) name: String,
     /// New value
-    #[arg(value_name = "VALUE")]
+    #[arg(value_name = "VALUE", allow_negative_numbers = true)]
     pub(super) value: String,
     /// Seconds to wait for the outcome
     #[arg(long, default_value_t = 10.0, value_name = "SECONDS")]

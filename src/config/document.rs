@@ -362,6 +362,11 @@ impl<'a> Section<'a> {
         likely
     }
 
+    /// Where something inside a value of this table is written.
+    pub(super) fn inner_place<T>(&self, spanned: &Spanned<T>) -> Place {
+        self.place_of(spanned)
+    }
+
     fn place_of<T>(&self, spanned: &Spanned<T>) -> Place {
         Place::new(self.place.file, spanned.span())
     }

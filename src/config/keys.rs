@@ -17,6 +17,12 @@ pub(super) enum SectionKind {
     UserName,
     /// `password` of a line, as a table.
     Password,
+    /// `jwt` of a password.
+    Jwt,
+    /// `tls` of a line.
+    Tls,
+    /// `key_passphrase`, as a table.
+    KeyPassphrase,
     /// The top of a station file.
     StationFile,
     Station,
@@ -26,7 +32,7 @@ pub(super) enum SectionKind {
 }
 
 impl SectionKind {
-    pub(super) const ALL: [Self; 13] = [
+    pub(super) const ALL: [Self; 16] = [
         Self::Top,
         Self::Process,
         Self::Socket,
@@ -36,6 +42,9 @@ impl SectionKind {
         Self::Will,
         Self::UserName,
         Self::Password,
+        Self::Jwt,
+        Self::Tls,
+        Self::KeyPassphrase,
         Self::StationFile,
         Self::Station,
         Self::TagFile,
@@ -54,6 +63,9 @@ impl SectionKind {
             Self::Will => "`will`",
             Self::UserName => "`user_name`",
             Self::Password => "`password`",
+            Self::Jwt => "`jwt`",
+            Self::Tls => "`tls`",
+            Self::KeyPassphrase => "`key_passphrase`",
             Self::StationFile => "a station file",
             Self::Station => "`[[station]]`",
             Self::TagFile => "a tag file",
@@ -76,6 +88,7 @@ impl SectionKind {
                 "clean_session",
                 "user_name",
                 "password",
+                "tls",
                 "topic_filter",
                 "subscribe_qos",
                 "publish_qos",
@@ -96,7 +109,28 @@ impl SectionKind {
             ],
             Self::Reconnect => &["min", "max"],
             Self::Will => &["topic", "message", "qos", "retain"],
-            Self::UserName | Self::Password => &["env", "file", "command"],
+            Self::UserName | Self::KeyPassphrase => &["env", "file", "command"],
+            Self::Password => &["env", "file", "command", "jwt"],
+            Self::Jwt => &[
+                "key_file",
+                "key_passphrase",
+                "algorithm",
+                "lifetime",
+                "audience",
+                "issuer",
+                "subject",
+                "claims",
+            ],
+            Self::Tls => &[
+                "ca_file",
+                "cert_file",
+                "key_file",
+                "key_passphrase",
+                "server_name",
+                "min_version",
+                "alpn",
+                "insecure_skip_verify",
+            ],
             Self::StationFile => &["line", "station"],
             Self::Station => &[
                 "name",
@@ -107,6 +141,9 @@ impl SectionKind {
                 "time_mask",
                 "time_zone",
                 "ignore_missing_time",
+                "csv_delimiter",
+                "csv_header",
+                "max_age",
                 "subscribe_address",
                 "on_missing",
                 "out_topic",
@@ -129,6 +166,7 @@ impl SectionKind {
                 "initial",
                 "on_text",
                 "off_text",
+                "when",
             ],
         }
     }
@@ -177,5 +215,6 @@ mod tests {
         assert_eq!(TagKey::Scale.as_str(), "scale");
         assert_eq!(TagKey::Initial.as_str(), "initial");
         assert_eq!(TagKey::OffText.as_str(), "off_text");
+        assert_eq!(TagKey::When.as_str(), "when");
     }
 }

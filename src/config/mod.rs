@@ -106,6 +106,8 @@ pub struct Line {
     pub user_name: Option<Secret>,
     /// Password; `None` when empty.
     pub password: Option<Secret>,
+    /// `tls`, for servers whose scheme asks for it.
+    pub tls: Tls,
     /// Filters to SUBSCRIBE to, without those of stations with `subscribe_address`.
     pub topic_filters: Vec<String>,
     /// Requested QoS of the subscriptions.
@@ -148,17 +150,22 @@ pub struct Server {
     pub host: String,
     /// TCP port.
     pub port: u16,
-    /// Path of a WebSocket; empty otherwise.
+    /// Path of a WebSocket, with its query; empty otherwise.
     pub path: String,
 }
 
 impl std::fmt::Display for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let scheme = self.scheme.as_str();
+        // A query may be a signature or a token.
+        let (path, query) = match self.path.split_once('?') {
+            Some((path, _)) => (path, "?…"),
+            None => (self.path.as_str(), ""),
+        };
         if self.host.contains(':') {
-            write!(f, "{scheme}://[{}]:{}{}", self.host, self.port, self.path)
+            write!(f, "{scheme}://[{}]:{}{path}{query}", self.host, self.port)
         } else {
-            write!(f, "{scheme}://{}:{}{}", self.host, self.port, self.path)
+            write!(f, "{scheme}://{}:{}{path}{query}", self.host, self.port)
         }
     }
 }
@@ -186,6 +193,42 @@ impl Scheme {
             Self::WebSocketTls => "wss",
         }
     }
+
+    /// Whether bytes travel encrypted.
+    pub fn is_tls(self) -> bool {
+        matches!(self, Self::Tls | Self::WebSocketTls)
+    }
+}
+
+/// `tls` of a line. Its files are read again at every connect.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tls {
+    /// PEM file of the certificates that may sign a server's; `None`: those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// PEM file of the client's certificate and those between it and its CA.
+    pub cert_file: Option<PathBuf>,
+    /// PEM file of the client's private key; there whenever `cert_file` is.
+    pub key_file: Option<PathBuf>,
+    /// What `key_file` is encrypted with.
+    pub key_passphrase: Option<Secret>,
+    /// Name that the server's certificate must have; `None`: the host of the server's address.
+    pub server_name: Option<String>,
+    /// Oldest version spoken.
+    pub min_version: TlsVersion,
+    /// Protocol names offered (RFC 7301).
+    pub alpn: Vec<String>,
+    /// Believe every certificate.
+    pub insecure_skip_verify: bool,
+}
+
+/// Version of TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TlsVersion {
+    /// TLS 1.2, RFC 5246.
+    #[default]
+    V12,
+    /// TLS 1.3, RFC 8446.
+    V13,
 }
 
 /// Last will of a line.
@@ -212,6 +255,42 @@ pub enum Secret {
     File(PathBuf),
     /// First output line of a command.
     Command(Vec<String>),
+    /// A token made and signed for every connect.
+    Jwt(Box<Jwt>),
+}
+
+/// How a JSON Web Token (RFC 7519) is made. `iat` and `exp` are always set.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Jwt {
+    /// PEM file of the private key.
+    pub key_file: PathBuf,
+    /// What `key_file` is encrypted with.
+    pub key_passphrase: Option<Secret>,
+    /// Signature.
+    pub algorithm: JwtAlgorithm,
+    /// From `iat` to `exp`, in whole seconds.
+    pub lifetime: Duration,
+    /// All other claims: `aud`, `iss`, `sub` and those written under `claims`.
+    pub claims: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Signature of a token (RFC 7518, section 3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JwtAlgorithm {
+    /// RSASSA-PKCS1-v1_5 with SHA-256.
+    Rs256,
+    /// ECDSA on P-256 with SHA-256.
+    Es256,
+}
+
+impl JwtAlgorithm {
+    /// The word in a token's header.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rs256 => "RS256",
+            Self::Es256 => "ES256",
+        }
+    }
 }
 
 impl std::fmt::Debug for Secret {
@@ -222,6 +301,7 @@ impl std::fmt::Debug for Secret {
             Self::File(path) => f.debug_tuple("File").field(path).finish(),
             // The arguments may hold a secret.
             Self::Command(words) => f.debug_tuple("Command").field(&words.first()).finish(),
+            Self::Jwt(jwt) => f.debug_tuple("Jwt").field(&jwt.key_file).finish(),
         }
     }
 }

@@ -29,10 +29,11 @@ pub(super) enum TagKey {
     Initial,
     OnText,
     OffText,
+    When,
 }
 
 impl TagKey {
-    pub(super) const ALL: [Self; 14] = [
+    pub(super) const ALL: [Self; 15] = [
         Self::Name,
         Self::Station,
         Self::Type,
@@ -47,6 +48,7 @@ impl TagKey {
         Self::Initial,
         Self::OnText,
         Self::OffText,
+        Self::When,
     ];
     const REQUIRED: [Self; 4] = [Self::Name, Self::Station, Self::Type, Self::Address];
 
@@ -98,7 +100,12 @@ pub(super) struct RawTag<'a> {
 
 impl<'a> RawTag<'a> {
     fn new(place: Place) -> Self {
-        Self { place, fields: Default::default(), cells: [None; 14], lacking: [false; 14] }
+        Self {
+            place,
+            fields: Default::default(),
+            cells: [None; TagKey::ALL.len()],
+            lacking: [false; TagKey::ALL.len()],
+        }
     }
 
     /// A value, unless it is absent or an empty cell.

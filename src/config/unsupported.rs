@@ -29,8 +29,6 @@ pub(super) enum Neutral {
     Seconds(u64),
     /// An empty list, or an empty text in its place.
     EmptyList,
-    /// A table of neutral values.
-    Table(&'static [(&'static str, Neutral)]),
 }
 
 impl Row {
@@ -58,44 +56,23 @@ const NEEDS_MQTT_5: &[&str] =
 pub(super) const ROWS: &[Row] = &[
     row(SectionKind::Top, "http", Neutral::Nothing),
     row(SectionKind::Line, "redundant_servers", Neutral::EmptyList),
-    row(SectionKind::Line, "tls", Neutral::Table(TLS)),
     row(SectionKind::Line, "session_expiry", Neutral::Nothing),
     row(SectionKind::Line, "receive_maximum", Neutral::Nothing),
     row(SectionKind::Line, "topic_alias_maximum", Neutral::Nothing),
     row(SectionKind::Line, "user_properties", Neutral::Nothing),
-    row(SectionKind::Password, "jwt", Neutral::Nothing),
     row(SectionKind::Station, "will_topic", Neutral::Text("")),
     row(SectionKind::Station, "will_payload", Neutral::Text("")),
     row(SectionKind::Station, "error_delay", Neutral::Seconds(0)),
     row(SectionKind::Station, "stale_after", Neutral::Seconds(0)),
-    row(SectionKind::Station, "max_age", Neutral::Seconds(0)),
     row(SectionKind::Station, "publish_every", Neutral::Seconds(0)),
     row(SectionKind::Station, "publish_on_write", Neutral::Logical(true)),
     row(SectionKind::Station, "publish_content_type", Neutral::Text("")),
     row(SectionKind::Station, "write_when_offline", Neutral::Text("fail")),
     row(SectionKind::Station, "write_expiry", Neutral::Seconds(3600)),
-    row(SectionKind::Station, "csv_delimiter", Neutral::Text(",")),
-    row(SectionKind::Station, "csv_header", Neutral::Logical(true)),
-    row(SectionKind::Tag, "when", Neutral::Text("")),
-];
-
-const TLS: &[(&str, Neutral)] = &[
-    ("ca_file", Neutral::Text("")),
-    ("cert_file", Neutral::Text("")),
-    ("key_file", Neutral::Text("")),
-    ("server_name", Neutral::Text("")),
-    ("min_version", Neutral::Text("1.2")),
-    ("alpn", Neutral::EmptyList),
-    ("insecure_skip_verify", Neutral::Logical(false)),
 ];
 
 /// Values.
-pub(super) const VALUES: &[ValueRow] = &[
-    ValueRow { key: "mqtt_version", values: &["5.0"] },
-    ValueRow { key: "payload_type", values: &["influx", "csv", "xml", "bytes", "auto"] },
-    // The schemes of `servers`.
-    ValueRow { key: "servers", values: &["mqtts", "ws", "wss"] },
-];
+pub(super) const VALUES: &[ValueRow] = &[ValueRow { key: "mqtt_version", values: &["5.0"] }];
 
 /// The row of a key, if it does not work yet.
 pub(super) fn find(section: SectionKind, key: &str) -> Option<&'static Row> {
@@ -117,11 +94,6 @@ impl Neutral {
                 .is_ok_and(|duration| duration == Duration::from_secs(seconds)),
             (Self::EmptyList, DeValue::Array(list)) => list.is_empty(),
             (Self::EmptyList, DeValue::String(text)) => text.is_empty(),
-            (Self::Table(rows), DeValue::Table(table)) => table.iter().all(|(key, value)| {
-                rows.iter().any(|(name, neutral)| {
-                    name == key.get_ref() && neutral.accepts(value.get_ref())
-                })
-            }),
             _ => false,
         }
     }
@@ -136,7 +108,7 @@ impl Neutral {
                 format!("leave it out or write `\"{shown}\"`")
             }
             Self::EmptyList => "leave it out or write `[]`".to_owned(),
-            Self::Nothing | Self::Table(_) => "leave it out".to_owned(),
+            Self::Nothing => "leave it out".to_owned(),
         }
     }
 }

@@ -9,7 +9,7 @@
 //!                       ├──▶ settled: the line acknowledges to the broker
 //!                       └──▶ feed: subscribers
 //!
-//!   socket ──▶ Hub::write ──LineCommand──▶ line ──outcome──▶ socket
+//!   socket ──▶ Hub::start_writes ──LineCommand──▶ line ──outcome──▶ socket
 //! ```
 //!
 //! The hub knows batches of updates, not messages: MQTT ends in `line.rs`.

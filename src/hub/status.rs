@@ -37,6 +37,21 @@ pub struct FilterStatus {
     pub granted: Option<u8>,
 }
 
+/// The encryption of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsSummary {
+    /// `TLS 1.2` or `TLS 1.3`.
+    pub version: &'static str,
+    /// Cipher suite.
+    pub cipher: String,
+    /// Whether the server's certificate was checked.
+    pub verified: bool,
+    /// End of the server's certificate.
+    pub server_expires: Option<Timestamp>,
+    /// End of the client's certificate.
+    pub client_expires: Option<Timestamp>,
+}
+
 /// What is known of a line.
 #[derive(Clone, Debug, Default)]
 pub struct LineStatus {
@@ -50,6 +65,8 @@ pub struct LineStatus {
     pub filters: Vec<FilterStatus>,
     /// When the present connection came up.
     pub connected_since: Option<Timestamp>,
+    /// Encryption of the last connection; `None` without TLS.
+    pub tls: Option<TlsSummary>,
     /// When the next attempt is made.
     pub next_attempt: Option<Timestamp>,
     /// The last thing that went wrong, and when.

@@ -112,9 +112,40 @@ enum Started {
     Waiting(oneshot::Receiver<WriteOutcome>),
 }
 
+/// Writes that are on their way to their lines, in the order of the requests.
+pub struct StartedWrites {
+    begun: Instant,
+    deadline: Instant,
+    writes: Vec<(String, Option<Started>)>,
+}
+
+impl StartedWrites {
+    /// Waits for all outcomes; the results are in the order of the requests.
+    pub async fn outcomes(self) -> Vec<WriteResult> {
+        let Self { begun, deadline, writes } = self;
+        let mut results = Vec::with_capacity(writes.len());
+        for (name, started) in writes {
+            let (outcome, elapsed) = match started {
+                Some(Started::Ended(outcome, elapsed)) => (outcome, elapsed),
+                Some(Started::Waiting(receiver)) => {
+                    let outcome = await_outcome(receiver, deadline + OUTCOME_GRACE).await;
+                    (outcome, clock::now() - begun)
+                }
+                None => {
+                    let error = WriteError::new(WriteError::NOT_WRITABLE, "nothing to write");
+                    (WriteOutcome::Failed(error), clock::now() - begun)
+                }
+            };
+            results.push(WriteResult { name, outcome, elapsed });
+        }
+        results
+    }
+}
+
 impl Hub {
-    /// Writes tags; the results are in the order of the requests.
-    pub async fn write(&self, requests: Vec<WriteRequest>, timeout: Duration) -> Vec<WriteResult> {
+    /// Starts writes. They are in their lines' queues when this returns, so that who calls it again
+    /// writes after them.
+    pub fn start_writes(&self, requests: Vec<WriteRequest>, timeout: Duration) -> StartedWrites {
         let begun = clock::now();
         let deadline = begun + timeout;
         let mut started: Vec<Option<Started>> = requests.iter().map(|_| None).collect();
@@ -129,22 +160,8 @@ impl Hub {
                 }
             }
         }
-        let mut results = Vec::with_capacity(requests.len());
-        for (request, started) in requests.into_iter().zip(started) {
-            let (outcome, elapsed) = match started {
-                Some(Started::Ended(outcome, elapsed)) => (outcome, elapsed),
-                Some(Started::Waiting(receiver)) => {
-                    let outcome = await_outcome(receiver, deadline + OUTCOME_GRACE).await;
-                    (outcome, clock::now() - begun)
-                }
-                None => {
-                    let error = WriteError::new(WriteError::NOT_WRITABLE, "nothing to write");
-                    (WriteOutcome::Failed(error), clock::now() - begun)
-                }
-            };
-            results.push(WriteResult { name: request.name, outcome, elapsed });
-        }
-        results
+        let writes = requests.into_iter().map(|request| request.name).zip(started).collect();
+        StartedWrites { begun, deadline, writes }
     }
 
     /// Starts one write; `None`: its turn comes in the other pass.

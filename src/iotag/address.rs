@@ -1,7 +1,13 @@
 //! Tag addresses: where in a message a tag's value lives. Contract, section 3.
 
-use super::json_address::JsonAddress;
-use super::{PayloadType, SyntaxError, TagType};
+use std::sync::Arc;
+
+use super::bytes_address::BytesAddress;
+use super::json_address::{JsonAddress, Step};
+use super::json_path::JsonPath;
+use super::line_address::LineAddress;
+use super::xml_address::XmlAddress;
+use super::{PayloadType, Station, SyntaxError, TagType};
 
 /// Where in a message a tag's value lives, or what writing the tag does.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,6 +18,8 @@ pub enum TagAddress {
     InData,
     /// `IN_ID`: its packet identifier, 0 at QoS 0.
     InId,
+    /// `ACK_ID`: writing IN_ID's value here releases the next message.
+    AckId,
     /// `OUT_TOPIC`: the topic that `OUT_VALUE` publishes on.
     OutTopic,
     /// `OUT_VALUE`: writing it publishes.
@@ -20,11 +28,21 @@ pub enum TagAddress {
     TopicLevel(usize),
     /// `JA=path`: a place in a JSON document.
     Json(JsonAddress),
+    /// `JP=$…`: a JSONPath query on a JSON document.
+    JsonPath(JsonPath),
+    /// `LP=…`: a field of a series in line protocol.
+    Line(LineAddress),
+    /// `CA=…`: a CSV column, by header name or number from 1.
+    Column(Arc<str>),
+    /// `XA=…`: an element or attribute of an XML document.
+    Xml(XmlAddress),
+    /// `RA=…`: bytes at a place.
+    Bytes(BytesAddress),
 }
 
 /// The words that are a whole address, and the letters before `=`.
 const WORDS: [&str; 6] = ["IN_TOPIC", "IN_DATA", "IN_ID", "ACK_ID", "OUT_TOPIC", "OUT_VALUE"];
-const PREFIXES: [&str; 6] = ["TL", "JA", "JP", "LP", "CA", "XA"];
+const PREFIXES: [&str; 7] = ["TL", "JA", "JP", "LP", "CA", "XA", "RA"];
 
 impl TagAddress {
     /// Reads an address as written in a tag file.
@@ -35,22 +53,39 @@ impl TagAddress {
             "IN_ID" => return Ok(Self::InId),
             "OUT_TOPIC" => return Ok(Self::OutTopic),
             "OUT_VALUE" => return Ok(Self::OutValue),
-            "ACK_ID" => return Err(not_supported("`ACK_ID`")),
+            "ACK_ID" => return Ok(Self::AckId),
             _ => {}
         }
         let Some((prefix, rest)) = text.split_once('=') else {
             return Err(unknown(text));
         };
-        match prefix {
-            "TL" => topic_level(rest).map_err(|error| shifted(error, 3)),
-            "JA" => JsonAddress::parse(rest).map(Self::Json).map_err(|error| shifted(error, 3)),
-            "JP" | "LP" | "CA" | "XA" | "RA" => Err(not_supported(&format!("`{prefix}=`"))),
-            _ => Err(unknown(text)),
-        }
+        let parsed = match prefix {
+            "TL" => topic_level(rest),
+            "JA" => JsonAddress::parse(rest).map(Self::Json),
+            "JP" => JsonPath::parse(rest).map(Self::JsonPath),
+            "LP" => LineAddress::parse(rest).map(Self::Line),
+            "CA" if rest.is_empty() => Err(SyntaxError::new(0, "expected the name of a column")),
+            "CA" => Ok(Self::Column(rest.into())),
+            "XA" => XmlAddress::parse(rest).map(Self::Xml),
+            "RA" => BytesAddress::parse(rest).map(Self::Bytes),
+            _ => return Err(unknown(text)),
+        };
+        parsed.map_err(|error| SyntaxError { at: error.at + prefix.len() + 1, ..error })
     }
 
     /// Whether a tag of this type may have this address; the error says which types may.
     pub fn check_type(&self, tag_type: TagType) -> Result<(), String> {
+        match self {
+            Self::AckId => Err("the address `ACK_ID` is not supported yet".to_owned()),
+            Self::Json(_) | Self::Line(_) if tag_type.is_output() => {
+                Err(format!("this address on a tag of type {tag_type} is not supported yet"))
+            }
+            _ => self.check_type_as_planned(tag_type),
+        }
+    }
+
+    /// [`Self::check_type`] once outputs are composed and messages confirmed.
+    fn check_type_as_planned(&self, tag_type: TagType) -> Result<(), String> {
         let (name, allowed, types) = match self {
             Self::InTopic => ("IN_TOPIC", tag_type == TagType::TxtI, "TxtI"),
             Self::InData => ("IN_DATA", tag_type == TagType::TxtI, "TxtI"),
@@ -58,10 +93,13 @@ impl TagAddress {
             Self::OutTopic => ("OUT_TOPIC", tag_type == TagType::TxtO, "TxtO"),
             Self::OutValue => ("OUT_VALUE", tag_type.is_output(), "an output type"),
             Self::TopicLevel(_) => ("TL=", tag_type == TagType::TxtI, "TxtI"),
-            Self::Json(_) if tag_type.is_output() => {
-                return Err(format!("`JA=` on a tag of type {tag_type} is not supported yet"));
-            }
-            Self::Json(_) => return Ok(()),
+            Self::AckId => ("ACK_ID", tag_type == TagType::Co, "Co"),
+            Self::Json(address) if tag_type.is_output() => return check_output(address),
+            Self::Json(_) | Self::Line(_) => return Ok(()),
+            Self::JsonPath(_) => ("JP=", !tag_type.is_output(), "an input type"),
+            Self::Column(_) => ("CA=", !tag_type.is_output(), "an input type"),
+            Self::Xml(_) => ("XA=", !tag_type.is_output(), "an input type"),
+            Self::Bytes(_) => ("RA=", !tag_type.is_output(), "an input type"),
         };
         if allowed {
             Ok(())
@@ -72,14 +110,53 @@ impl TagAddress {
 
     /// Whether payloads of this type have such a place; the error says which have.
     pub fn check_payload_type(&self, payload_type: PayloadType) -> Result<(), String> {
-        match (self, payload_type) {
-            (Self::Json(_), PayloadType::Text) => {
-                Err("`JA=` needs `payload_type = \"json\"`, but the station's payloads are `text`"
-                    .to_owned())
-            }
+        use PayloadType::{Auto, Bytes, Csv, Influx, Json, Xml};
+        let (name, wanted) = match self {
+            Self::Json(_) => ("JA=", Json),
+            Self::JsonPath(_) => ("JP=", Json),
+            Self::Line(_) => ("LP=", Influx),
+            Self::Column(_) => ("CA=", Csv),
+            Self::Xml(_) => ("XA=", Xml),
+            Self::Bytes(_) => ("RA=", Bytes),
+            _ => return Ok(()),
+        };
+        // No Content Type says line protocol.
+        if payload_type == wanted || (payload_type == Auto && wanted != Influx) {
+            return Ok(());
+        }
+        let (wanted, is) = (wanted.as_str(), payload_type.as_str());
+        Err(format!("`{name}` needs `payload_type = \"{wanted}\"`, but the station's is `{is}`"))
+    }
+
+    /// Whether a tag of a station may have this address, apart from the payload's type: without a
+    /// header, CSV columns are numbers.
+    pub fn check_station(&self, station: &Station) -> Result<(), String> {
+        match self {
+            Self::Column(column) if !station.csv_header => match column.parse::<u32>() {
+                Ok(1..) => Ok(()),
+                _ => Err("without a header, `CA=` names a column by its number from 1".to_owned()),
+            },
             _ => Ok(()),
         }
     }
+}
+
+/// A document can be composed of single places only.
+fn check_output(address: &JsonAddress) -> Result<(), String> {
+    /// Elements that a composed array may have.
+    const ELEMENTS_MAX: usize = 1000;
+    for step in address.steps() {
+        match step {
+            Step::Every => {
+                return Err("`[]` on an output does not say which element is written".to_owned());
+            }
+            Step::Element(index) if *index >= ELEMENTS_MAX => {
+                return Err(format!("an array of outputs has at most {ELEMENTS_MAX} elements"));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn topic_level(digits: &str) -> Result<TagAddress, SyntaxError> {
@@ -90,15 +167,6 @@ fn topic_level(digits: &str) -> Result<TagAddress, SyntaxError> {
         Ok(level) if number => Ok(TagAddress::TopicLevel(level)),
         _ => Err(SyntaxError::new(0, "expected the number of a topic level, from 1")),
     }
-}
-
-fn shifted(mut error: SyntaxError, by: usize) -> SyntaxError {
-    error.at += by;
-    error
-}
-
-fn not_supported(what: &str) -> SyntaxError {
-    SyntaxError::new(0, format!("the address {what} is not supported yet"))
 }
 
 fn unknown(text: &str) -> SyntaxError {
@@ -148,6 +216,11 @@ mod tests {
             ("TL=x", 3, "expected the number", ""),
             ("TL=+1", 3, "expected the number", ""),
             ("JA=a[0]", 5, "indexes count from 1", "`[1]`"),
+            ("XA=a", 3, "expected `/`", "root element"),
+            ("RA=4", 4, "expected `:`", "f32be"),
+            ("LP=m,", 5, "expected the key", ""),
+            ("JP=a", 3, "begins with `$`", "`JA=a`"),
+            ("CA=", 3, "expected the name", ""),
             ("temperature", 0, "unknown tag address", "`JA=temperature`"),
         ] {
             let error = TagAddress::parse(text).unwrap_err();
@@ -161,7 +234,7 @@ mod tests {
     fn types_are_those_of_the_contract() {
         use TagType::{Ao, Ci, Co, Di, Do, ToA, ToR, TxtI, TxtO};
         let check = |address: &str, tag_type| {
-            TagAddress::parse(address).unwrap().check_type(tag_type).is_ok()
+            TagAddress::parse(address).unwrap().check_type_as_planned(tag_type).is_ok()
         };
         for tag_type in TagType::ALL {
             assert_eq!(check("IN_TOPIC", tag_type), tag_type == TxtI);
@@ -170,8 +243,13 @@ mod tests {
             assert_eq!(check("OUT_TOPIC", tag_type), tag_type == TxtO);
             assert_eq!(check("TL=1", tag_type), tag_type == TxtI);
             let output = matches!(tag_type, Ao | Co | Do | TxtO | ToR | ToA);
+            assert_eq!(check("ACK_ID", tag_type), tag_type == Co);
+            assert!(check("LP=m", tag_type));
+            assert_eq!(check("JP=$.x", tag_type), !output);
+            assert_eq!(check("RA=0:u8", tag_type), !output);
+            assert_eq!(check("JA=x[]", tag_type), !output);
             assert_eq!(check("OUT_VALUE", tag_type), output);
-            assert_eq!(check("JA=x", tag_type), !output);
+            assert!(check("JA=x[2]", tag_type));
         }
         let error = TagAddress::InId.check_type(Di).unwrap_err();
         assert_eq!(error, "a tag with the address `IN_ID` is of type Ci, not Di");

@@ -72,8 +72,10 @@ impl Conversion {
         mask: &TimeMask,
         zone: &Zone,
     ) -> Result<Value, Reason> {
-        if *datum == Datum::Null {
-            return Err(Reason::Null);
+        match datum {
+            Datum::Null => return Err(Reason::Null),
+            Datum::Broken(_) => return Err(Reason::BadPayload),
+            _ => {}
         }
         let value = match self.tag_type {
             TagType::Ai | TagType::Ao => Value::Real(self.real(datum)?),
@@ -248,7 +250,7 @@ fn finite(real: f64) -> Result<f64, Reason> {
 
 fn text<'a>(datum: &'a Datum<'_>) -> Cow<'a, str> {
     match datum {
-        Datum::Null => Cow::Borrowed("null"),
+        Datum::Null | Datum::Broken(_) => Cow::Borrowed(""),
         Datum::Boolean(true) => Cow::Borrowed("true"),
         Datum::Boolean(false) => Cow::Borrowed("false"),
         Datum::Number(text) | Datum::Text(text) => Cow::Borrowed(text),

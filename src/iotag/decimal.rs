@@ -87,6 +87,15 @@ impl<'a> Decimal<'a> {
     }
 }
 
+/// One text for all ways to write a number, an integer's own; `None` when it is none.
+pub(crate) fn canonical(text: &str) -> Option<String> {
+    let decimal = Decimal::parse(text)?;
+    match decimal.whole(0) {
+        Some(whole) if whole.exact => Some(whole.integer.to_string()),
+        _ => Some(decimal.to_f64().to_string()),
+    }
+}
+
 fn split_digits(text: &str) -> (&str, &str) {
     text.split_at(text.bytes().take_while(u8::is_ascii_digit).count())
 }

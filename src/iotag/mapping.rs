@@ -1,18 +1,28 @@
 //! A message to tag updates: the plan of a station, compiled once from its tags.
 //!
+//! ```text
+//! payload --unpack--> one of the formats --take by its plan--> samples of every address
+//!   conditions (`when`) --> for every tag in order: sample --convert--> update
+//! ```
+//!
 //! What a tag of the address IN_TOPIC, IN_DATA, IN_ID or TL says is the message's arrival, so its
 //! time is the receive time; the time field is the time of what is inside the payload.
 
+mod compile;
+
 use std::borrow::Cow;
 
+use jiff::SignedDuration;
+
 use super::convert::Conversion;
-use super::payload::Datum;
-use super::payload::json::{self, JsonPlan, Sample};
-use super::time_mask::{TimeMask, Zone};
-use super::{
-    OnMissing, PayloadType, Quality, Reason, Station, Tag, TagAddress, TagId, TagUpdate, Timestamp,
-    Value,
-};
+use super::json_address::Literal;
+use super::payload::bytes::BytesPlan;
+use super::payload::csv::CsvPlan;
+use super::payload::influx::InfluxPlan;
+use super::payload::json::JsonPlan;
+use super::payload::xml::XmlPlan;
+use super::payload::{Absence, Datum, Found, Sample, SourceTime, Times, content, excerpt};
+use super::{OnMissing, PayloadType, Quality, Reason, TagId, TagUpdate, Timestamp, Value};
 
 /// What a station is given of a message.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +31,8 @@ pub struct InMessage<'a> {
     pub topic: &'a str,
     /// Payload.
     pub payload: &'a [u8],
+    /// MQTT 5.0 Content Type.
+    pub content_type: Option<&'a str>,
     /// Packet identifier; 0 at QoS 0.
     pub packet_id: u16,
     /// Wall time of its arrival.
@@ -32,354 +44,325 @@ pub struct InMessage<'a> {
 pub struct MappingReport {
     /// Why the payload could not be parsed, with line and column; at most one.
     pub bad_payload: Option<String>,
+    /// Lines of line protocol, or rows of CSV, that could not be parsed; good ones counted.
+    pub bad_lines: u64,
+    /// What is wrong with the first of them, with its line.
+    pub bad_line: Option<String>,
+    /// Samples older than the station's `max_age`, discarded.
+    pub discarded: u64,
     /// The station has a time field and the message has none there (and that is not ignored).
     pub time_missing: bool,
     /// The text that was no time under the mask.
     pub time_unreadable: Option<String>,
 }
 
+/// Where a tag value comes from, for people: what `tag.explain` shows beside the message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trace {
+    /// The tag.
+    pub tag: TagId,
+    /// What stood at the tag's address, shortened if it is long; `None`: nothing.
+    pub taken: Option<String>,
+    /// Where the source time comes from.
+    pub time: TimeOrigin,
+}
+
+/// Where a source time comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeOrigin {
+    /// It is the receive time: the payload has no time for this tag.
+    Received,
+    /// The payload says it.
+    Payload,
+    /// It is the receive time: the time field is absent or null.
+    Missing,
+    /// It is the receive time: the time field cannot be read.
+    Unreadable,
+}
+
 /// The tags of a station, compiled.
 pub struct StationPlan {
     /// IN_TOPIC, IN_DATA, IN_ID in this order, then the others as configured.
     tags: Vec<PlannedTag>,
+    payload_type: PayloadType,
+    /// Also what evaluates conditions, whatever the payload's type.
     json: Option<JsonPlan>,
-    time_mask: TimeMask,
-    time_zone: Zone,
+    influx: Option<InfluxPlan>,
+    csv: Option<CsvPlan>,
+    xml: Option<XmlPlan>,
+    bytes: Option<BytesPlan>,
+    /// The different conditions of the tags.
+    whens: Vec<Vec<PlannedCondition>>,
+    times: Times,
     ignore_missing_time: bool,
     on_missing: OnMissing,
+    max_age: Option<SignedDuration>,
 }
 
 struct PlannedTag {
     tag: TagId,
     source: Source,
     conversion: Conversion,
+    /// Position of its conditions.
+    when: Option<usize>,
 }
 
-/// The order of the variants is the order of the updates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct PlannedCondition {
+    slot: u32,
+    literal: Literal,
+}
+
+/// Where a tag's value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
     Topic,
     Data,
     PacketId,
     TopicLevel(usize),
-    Json { slot: u32 },
-}
-
-impl Source {
-    fn rank(self) -> u8 {
-        match self {
-            Self::Topic => 0,
-            Self::Data => 1,
-            Self::PacketId => 2,
-            Self::TopicLevel(_) | Self::Json { .. } => 3,
-        }
-    }
+    /// A slot of the plan for payloads of this type.
+    Payload(PayloadType, u32),
 }
 
 impl StationPlan {
-    /// Compiles the tags of one station.
-    pub fn compile<'a>(station: &Station, tags: impl Iterator<Item = (TagId, &'a Tag)>) -> Self {
-        let mut json = match station.payload_type {
-            PayloadType::Json => Some(JsonPlan::new(station.time_field.as_ref())),
-            PayloadType::Text => None,
-        };
-        let mut planned = Vec::new();
-        for (id, tag) in tags {
-            let source = match (&tag.address, &mut json) {
-                (TagAddress::InTopic, _) => Source::Topic,
-                (TagAddress::InData, _) => Source::Data,
-                (TagAddress::InId, _) => Source::PacketId,
-                (TagAddress::TopicLevel(level), _) => Source::TopicLevel(*level),
-                (TagAddress::Json(address), Some(json)) if !tag.tag_type.is_output() => {
-                    Source::Json { slot: json.insert(address) }
-                }
-                _ => continue,
-            };
-            planned.push(PlannedTag { tag: id, source, conversion: Conversion::of(tag) });
-        }
-        planned.sort_by_key(|planned| planned.source.rank());
-        // Without a tag that reads it, a payload is nobody's to judge.
-        if !planned.iter().any(|planned| matches!(planned.source, Source::Json { .. })) {
-            json = None;
-        }
-        if let Some(json) = &mut json {
-            json.finish();
-        }
-        Self {
-            tags: planned,
-            json,
-            time_mask: station.time_mask.clone(),
-            time_zone: station.time_zone.clone(),
-            ignore_missing_time: station.ignore_missing_time,
-            on_missing: station.on_missing,
-        }
-    }
-
     /// Appends what the message does to the station's tags, in the order IN_TOPIC, IN_DATA, IN_ID,
     /// then the others as configured.
     pub fn map(&self, message: &InMessage<'_>, updates: &mut Vec<TagUpdate>) -> MappingReport {
+        self.run(message, updates, None)
+    }
+
+    /// As [`Self::map`], and says of every update where it comes from.
+    pub fn explain(
+        &self,
+        message: &InMessage<'_>,
+        updates: &mut Vec<TagUpdate>,
+        traces: &mut Vec<Trace>,
+    ) -> MappingReport {
+        self.run(message, updates, Some(traces))
+    }
+
+    fn run(
+        &self,
+        message: &InMessage<'_>,
+        updates: &mut Vec<TagUpdate>,
+        traces: Option<&mut Vec<Trace>>,
+    ) -> MappingReport {
+        let mut report = MappingReport::default();
+        let unpacked = content::unpacked(message.payload, message.content_type);
+        let (payload, effective) = match &unpacked {
+            Ok(payload) => (&**payload, self.effective_type(message)),
+            Err(_) => (message.payload, self.effective_type(message)),
+        };
+        let found = match &unpacked {
+            Ok(_) => self.take(effective, payload, &mut report),
+            Err(error) => Err(error.clone()),
+        };
+        let whens = self.evaluate_conditions(effective, payload, &found);
+        report.bad_payload = found.as_ref().err().cloned();
         let mut mapping = Mapping {
             plan: self,
             message,
+            payload: unpacked.as_deref().ok(),
+            effective,
+            found: found.ok().flatten(),
             updates,
-            report: MappingReport::default(),
-            samples: Samples::default(),
+            traces,
+            report,
         };
-        if let Some(json) = &self.json {
-            mapping.walk(json);
-        }
         for tag in &self.tags {
-            mapping.update(tag);
+            if tag.when.is_none_or(|when| whens[when]) {
+                mapping.update(tag);
+            }
         }
         mapping.report
+    }
+
+    /// How this message's payload is read; `None`: no payload tag reads it.
+    fn effective_type(&self, message: &InMessage<'_>) -> Option<PayloadType> {
+        match self.payload_type {
+            PayloadType::Auto => content::payload_type(message.content_type),
+            other => Some(other),
+        }
+    }
+
+    /// `Ok(None)`: there is nothing to take.
+    fn take<'a>(
+        &self,
+        payload_type: Option<PayloadType>,
+        payload: &'a [u8],
+        report: &mut MappingReport,
+    ) -> Result<Option<Found<'a>>, String> {
+        let times = &self.times;
+        match payload_type {
+            Some(PayloadType::Json) => {
+                self.json.as_ref().map(|plan| plan.take(payload, times, report)).transpose()
+            }
+            Some(PayloadType::Influx) => {
+                self.influx.as_ref().map(|plan| plan.take(payload, report)).transpose()
+            }
+            Some(PayloadType::Csv) => {
+                self.csv.as_ref().map(|plan| plan.take(payload, times, report)).transpose()
+            }
+            Some(PayloadType::Xml) => {
+                self.xml.as_ref().map(|plan| plan.take(payload, times, report)).transpose()
+            }
+            Some(PayloadType::Bytes) => {
+                self.bytes.as_ref().map(|plan| plan.take(payload)).transpose()
+            }
+            Some(PayloadType::Text | PayloadType::Auto) | None => Ok(None),
+        }
+    }
+
+    /// Which conditions hold. Of a payload that is no JSON none does.
+    fn evaluate_conditions(
+        &self,
+        effective: Option<PayloadType>,
+        payload: &[u8],
+        found: &Result<Option<Found<'_>>, String>,
+    ) -> Vec<bool> {
+        if self.whens.is_empty() {
+            return Vec::new();
+        }
+        let own;
+        let found = if effective == Some(PayloadType::Json) {
+            found.as_ref().ok().and_then(Option::as_ref)
+        } else {
+            let mut ignored = MappingReport::default();
+            own = self.take(Some(PayloadType::Json), payload, &mut ignored);
+            own.as_ref().ok().and_then(Option::as_ref)
+        };
+        let Some(found) = found else { return vec![false; self.whens.len()] };
+        let holds = |condition: &PlannedCondition| {
+            found.of(condition.slot).any(|sample| sample.datum.equals(&condition.literal))
+        };
+        self.whens.iter().map(|conditions| conditions.iter().all(holds)).collect()
     }
 }
 
 /// One message on its way through a plan.
-struct Mapping<'a> {
+struct Mapping<'a, 'p> {
     plan: &'a StationPlan,
     message: &'a InMessage<'a>,
+    /// Unpacked; `None`: it cannot be.
+    payload: Option<&'p [u8]>,
+    effective: Option<PayloadType>,
+    /// `None`: it cannot be parsed, or nobody wants it to be.
+    found: Option<Found<'p>>,
     updates: &'a mut Vec<TagUpdate>,
+    traces: Option<&'a mut Vec<Trace>>,
     report: MappingReport,
-    samples: Samples<'a>,
 }
 
-/// The samples of a JSON payload by slot, and the times of its time field.
-#[derive(Default)]
-struct Samples<'a> {
-    /// `None`: the payload cannot be parsed.
-    walk: Option<json::Walk<'a>>,
-    /// By slot: where the first and the last sample are.
-    ends: Vec<Option<(u32, u32)>>,
-    /// By sample: where the next one of its slot is.
-    next: Vec<u32>,
-    /// The time of the whole message.
-    message_time: SourceTime,
-    /// By scope, ascending, when the time field has a time for every sample.
-    scoped_times: Vec<(u32, SourceTime)>,
-}
-
-/// What a time field says.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum SourceTime {
-    /// There is none, or `null`.
-    #[default]
-    Missing,
-    Known(Timestamp),
-    Unreadable,
-}
-
-const NO_SAMPLE: u32 = u32::MAX;
-
-impl<'a> Mapping<'a> {
-    fn walk(&mut self, json: &'a JsonPlan) {
-        let walked = json::text(self.message.payload).and_then(|text| json.walk(text));
-        let walk = match walked {
-            Ok(walk) => walk,
-            Err(error) => {
-                self.report.bad_payload = Some(error);
-                return;
-            }
-        };
-        let mut ends: Vec<Option<(u32, u32)>> = vec![None; json.slot_count()];
-        let mut next = vec![NO_SAMPLE; walk.samples.len()];
-        for (position, sample) in walk.samples.iter().enumerate() {
-            if !sample.alive {
-                continue;
-            }
-            let position = position as u32;
-            match &mut ends[sample.slot as usize] {
-                Some((_, last)) => {
-                    next[*last as usize] = position;
-                    *last = position;
-                }
-                none => *none = Some((position, position)),
-            }
-        }
-        self.samples = Samples { walk: Some(walk), ends, next, ..Samples::default() };
-        if let Some(slot) = json.time_slot() {
-            self.read_times(json, slot);
-        }
-    }
-
-    fn read_times(&mut self, json: &JsonPlan, slot: u32) {
-        if json.time_is_scoped() {
-            let mut times = Vec::new();
-            for sample in self.samples.of(slot) {
-                let time = self.read_time(&sample);
-                times.push((sample.scope, time));
-            }
-            times.sort_by_key(|(scope, _)| *scope);
-            self.samples.scoped_times = times;
-        } else {
-            let first = self.samples.of(slot).next();
-            self.samples.message_time =
-                first.map_or(SourceTime::Missing, |sample| self.read_time(&sample));
-            if self.samples.message_time == SourceTime::Missing {
-                self.note_missing_time();
-            }
-        }
-    }
-
-    fn note_missing_time(&mut self) {
-        self.report.time_missing |= !self.plan.ignore_missing_time;
-    }
-
-    fn read_time(&mut self, sample: &Sample<'_>) -> SourceTime {
-        let read = match json::datum(sample.raw) {
-            Ok(Datum::Null) => return SourceTime::Missing,
-            Ok(Datum::Number(text) | Datum::Text(text)) => {
-                self.plan.time_mask.read(&text, &self.plan.time_zone).ok()
-            }
-            _ => None,
-        };
-        match read {
-            Some(time) => SourceTime::Known(time),
-            None => {
-                self.report.time_unreadable.get_or_insert_with(|| excerpt(sample.raw));
-                SourceTime::Unreadable
-            }
-        }
-    }
-
+impl Mapping<'_, '_> {
     fn update(&mut self, tag: &PlannedTag) {
         let message = self.message;
         match tag.source {
-            Source::Topic => self.arrived(tag, Datum::Text(Cow::Borrowed(message.topic))),
-            Source::Data => {
-                let text = String::from_utf8_lossy(message.payload);
-                self.arrived(tag, Datum::Text(text));
-            }
+            Source::Topic => self.arrived(tag, &Datum::Text(Cow::Borrowed(message.topic))),
+            Source::Data => match self.payload {
+                Some(payload) => {
+                    let text = String::from_utf8_lossy(payload);
+                    self.arrived(tag, &Datum::Text(text));
+                }
+                None => self.push(tag, Err(Reason::BadPayload), SourceTime::Unstated, None),
+            },
             Source::PacketId => {
                 let number = message.packet_id.to_string();
-                self.arrived(tag, Datum::Number(Cow::Owned(number)));
+                self.arrived(tag, &Datum::Number(Cow::Owned(number)));
             }
             Source::TopicLevel(level) => match message.topic.split('/').nth(level - 1) {
-                Some(text) => self.arrived(tag, Datum::Text(Cow::Borrowed(text))),
-                None => self.missing(tag.tag, message.received),
+                Some(text) => self.arrived(tag, &Datum::Text(Cow::Borrowed(text))),
+                None => self.missing(tag, SourceTime::Unstated),
             },
-            Source::Json { slot } => self.update_from_json(tag, slot),
+            Source::Payload(payload_type, slot) if self.effective == Some(payload_type) => {
+                self.update_from_payload(tag, slot);
+            }
+            Source::Payload(..) => {}
         }
     }
 
     /// A fact of the message's arrival.
-    fn arrived(&mut self, tag: &PlannedTag, datum: Datum<'_>) {
-        let converted = self.convert(tag, &datum);
-        self.push(tag.tag, converted, SourceTime::Known(self.message.received));
+    fn arrived(&mut self, tag: &PlannedTag, datum: &Datum<'_>) {
+        let converted = self.convert(tag, datum);
+        self.push(tag, converted, SourceTime::Unstated, Some(datum));
     }
 
-    fn update_from_json(&mut self, tag: &PlannedTag, slot: u32) {
-        let Some(json) = &self.plan.json else { return };
-        let Some(walk) = &self.samples.walk else {
-            let received = SourceTime::Known(self.message.received);
-            return self.push(tag.tag, Err(Reason::BadPayload), received);
+    fn update_from_payload(&mut self, tag: &PlannedTag, slot: u32) {
+        let Some(found) = self.found.take() else {
+            return self.push(tag, Err(Reason::BadPayload), SourceTime::Unstated, None);
         };
-        let Some((first, _)) = self.samples.ends[slot as usize] else {
-            if walk.is_missing(json, slot) {
-                let time = match (json.is_timed(slot), self.samples.message_time) {
-                    (true, SourceTime::Known(time)) => time,
-                    _ => self.message.received,
-                };
-                self.missing(tag.tag, time);
+        let mut samples = found.of(slot).peekable();
+        if samples.peek().is_none()
+            && let Absence::Missing(time) = found.absence(slot)
+        {
+            self.missing(tag, time);
+        }
+        for Sample { datum, time } in samples {
+            if let Datum::Broken(_) = datum {
+                self.report.bad_payload.get_or_insert_with(|| {
+                    format!("an escape is no character in {}", excerpt(datum))
+                });
             }
-            return;
-        };
-        let mut position = first;
-        while position != NO_SAMPLE {
-            let Some((sample, next)) = self.samples.at(position) else { return };
-            let time = self.time_of(json, &sample);
-            let converted = match json::datum(sample.raw) {
-                Ok(datum) => self.convert(tag, &datum),
-                Err(error) => {
-                    self.report.bad_payload.get_or_insert_with(|| {
-                        format!("{} in {}", first_words(&error), excerpt(sample.raw))
-                    });
-                    Err(Reason::BadPayload)
-                }
-            };
-            self.push(tag.tag, converted, time);
-            position = next;
+            let converted = self.convert(tag, datum);
+            self.push(tag, converted, *time, Some(datum));
         }
-    }
-
-    fn time_of(&mut self, json: &JsonPlan, sample: &Sample<'_>) -> SourceTime {
-        let received = SourceTime::Known(self.message.received);
-        if !json.is_timed(sample.slot) {
-            return received;
-        }
-        let time = if json.time_is_scoped() {
-            let times = &self.samples.scoped_times;
-            match times.binary_search_by_key(&sample.scope, |(scope, _)| *scope) {
-                Ok(found) => times[found].1,
-                Err(_) => SourceTime::Missing,
-            }
-        } else {
-            self.samples.message_time
-        };
-        if time == SourceTime::Missing {
-            self.note_missing_time();
-            return received;
-        }
-        time
+        self.found = Some(found);
     }
 
     fn convert(&self, tag: &PlannedTag, datum: &Datum<'_>) -> Result<Value, Reason> {
-        tag.conversion.convert(datum, &self.plan.time_mask, &self.plan.time_zone)
+        tag.conversion.convert(datum, &self.plan.times.mask, &self.plan.times.zone)
     }
 
-    fn missing(&mut self, tag: TagId, time: Timestamp) {
+    fn missing(&mut self, tag: &PlannedTag, time: SourceTime) {
         if self.plan.on_missing == OnMissing::Bad {
-            self.push(tag, Err(Reason::PathMissing), SourceTime::Known(time));
+            self.push(tag, Err(Reason::PathMissing), time, None);
         }
     }
 
-    fn push(&mut self, tag: TagId, converted: Result<Value, Reason>, time: SourceTime) {
+    fn push(
+        &mut self,
+        tag: &PlannedTag,
+        converted: Result<Value, Reason>,
+        time: SourceTime,
+        taken: Option<&Datum<'_>>,
+    ) {
         let received = self.message.received;
-        let (time, good) = match time {
-            SourceTime::Known(time) => (time, (Quality::Good, Reason::Ok)),
-            SourceTime::Missing => (received, (Quality::Good, Reason::Ok)),
-            SourceTime::Unreadable => (received, (Quality::Uncertain, Reason::BadTime)),
+        let mut good = (Quality::Good, Reason::Ok);
+        let (time, origin) = match time {
+            SourceTime::Known(time) => {
+                let age = received.duration_since(time);
+                if self.plan.max_age.is_some_and(|max_age| age > max_age) {
+                    self.report.discarded += 1;
+                    return;
+                }
+                (time, TimeOrigin::Payload)
+            }
+            SourceTime::Unstated => (received, TimeOrigin::Received),
+            SourceTime::Missing => {
+                self.report.time_missing |= !self.plan.ignore_missing_time;
+                (received, TimeOrigin::Missing)
+            }
+            SourceTime::Unreadable => {
+                good = (Quality::Uncertain, Reason::BadTime);
+                (received, TimeOrigin::Unreadable)
+            }
         };
         let (value, (quality, reason)) = match converted {
             Ok(value) => (Some(value), good),
             Err(reason) => (None, (Quality::Bad, reason)),
         };
-        self.updates.push(TagUpdate { tag, value, quality, reason, time, received });
-    }
-}
-
-impl<'a> Samples<'a> {
-    /// A sample, and the position of the next one of its slot.
-    fn at(&self, position: u32) -> Option<(Sample<'a>, u32)> {
-        let sample = self.walk.as_ref()?.samples.get(position as usize)?;
-        Some((*sample, self.next[position as usize]))
-    }
-
-    /// The samples of a slot, in the order of the document.
-    fn of(&self, slot: u32) -> std::vec::IntoIter<Sample<'a>> {
-        let mut position = self.ends[slot as usize].map_or(NO_SAMPLE, |(first, _)| first);
-        let mut samples = Vec::new();
-        while let Some((sample, next)) = self.at(position) {
-            samples.push(sample);
-            position = next;
+        self.updates.push(TagUpdate { tag: tag.tag, value, quality, reason, time, received });
+        if let Some(traces) = &mut self.traces {
+            let taken = taken.map(|datum| excerpt(datum).into_owned());
+            traces.push(Trace { tag: tag.tag, taken, time: origin });
         }
-        samples.into_iter()
     }
 }
 
-/// A raw value for a report: its beginning, when it is long.
-fn excerpt(raw: &str) -> String {
-    const CHARACTERS_MAX: usize = 100;
-    match raw.char_indices().nth(CHARACTERS_MAX) {
-        Some((end, _)) => format!("{}…", &raw[..end]),
-        None => raw.to_owned(),
+impl MappingReport {
+    /// Counts a bad line and keeps what is wrong with the first.
+    pub(super) fn note_bad_line(&mut self, line: usize, error: &str) {
+        self.bad_lines += 1;
+        self.bad_line.get_or_insert_with(|| format!("line {line}: {error}"));
     }
-}
-
-/// An inner parser's error without its place, which counts from the value it was given.
-fn first_words(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    text.split(" at line ").next().unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]

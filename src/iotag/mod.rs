@@ -4,22 +4,29 @@
 //! ([`mapping`]); a message is walked once by that plan and yields [`TagUpdate`]s.
 
 pub mod address;
+pub mod bytes_address;
 pub mod convert;
 mod decimal;
 pub mod json_address;
+pub mod json_path;
+pub mod line_address;
 pub mod mapping;
 pub mod output;
 mod payload;
 pub mod quality;
 pub mod router;
+pub mod simulation;
 pub mod station;
 pub mod syntax;
 pub mod table;
 pub mod tag;
 #[cfg(test)]
 mod testing;
+pub mod time_field;
 pub mod time_mask;
 pub mod value;
+pub mod when;
+pub mod xml_address;
 
 pub use address::TagAddress;
 pub use quality::{Quality, Reason};

@@ -1,5 +1,9 @@
 //! Written values to payloads, and what a client may write to a tag. Contract, sections 3 and 7.
 
+mod document;
+mod lines;
+
+use std::io::Write as _;
 use std::sync::Arc;
 
 use serde_json::Value as Json;
@@ -7,7 +11,10 @@ use serde_json::Value as Json;
 use super::convert::{Conversion, Scaling, interval, is_integer, logical_word};
 use super::decimal::Decimal;
 use super::time_mask::read_rfc3339;
-use super::{Number, Station, Tag, TagType, Value};
+use super::{Number, Station, Tag, TagAddress, TagType, Value};
+
+pub use document::{check_document, compose_document};
+pub use lines::{compose_lines, is_same_series};
 
 /// Turns what a client sent into the tag's type, refusing what does not convert exactly or lies
 /// outside `min` and `max`; the error is a sentence without the tag's name.
@@ -27,6 +34,24 @@ pub fn accept_write(tag: &Tag, station: &Station, written: &Json) -> Result<Valu
     // What cannot be composed is refused before anything is sent.
     raw(tag, &value)?;
     Ok(value)
+}
+
+/// As [`accept_write`]; `None` for a null, which a field of a JSON document may be written.
+pub fn accept_nullable_write(
+    tag: &Tag,
+    station: &Station,
+    written: &Json,
+) -> Result<Option<Value>, String> {
+    match (&tag.address, written) {
+        (TagAddress::Json(_), Json::Null) if tag.tag_type.is_output() => Ok(None),
+        _ => accept_write(tag, station, written).map(Some),
+    }
+}
+
+/// A payload packed as its Content Type `application/gzip` says.
+pub fn packed(payload: &[u8]) -> Result<Vec<u8>, String> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(payload).and_then(|()| encoder.finish()).map_err(|error| error.to_string())
 }
 
 /// The payload of OUT_VALUE: the value as text, `scale` and `offset` undone.
@@ -90,6 +115,21 @@ fn unscaled_integer(scaling: Scaling, value: i128) -> Result<i128, String> {
         }
     };
     if is_integer(raw) { Ok(raw) } else { Err(inexact()) }
+}
+
+/// A raw value in a JSON document, with its type kept.
+fn json_leaf(tag: &Tag, station: &Station, raw: &Value) -> String {
+    match raw {
+        Value::Logical(on) => {
+            let written = if *on { &tag.on_text } else { &tag.off_text };
+            written.as_deref().map_or_else(|| on.to_string(), document::json_text)
+        }
+        Value::Moment(time) => {
+            let text = station.time_mask.format(*time, &station.time_zone);
+            if station.time_mask.is_number() { text } else { document::json_text(&text) }
+        }
+        other => other.to_json().to_string(),
+    }
 }
 
 /// The shortest decimal that reads back as the same number; without a fraction when it has none.

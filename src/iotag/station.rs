@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::json_address::JsonAddress;
+use jiff::SignedDuration;
+
+use super::time_field::TimeField;
 use super::time_mask::{TimeMask, Zone};
 use super::{LineId, StationAddress};
 use crate::qos::Qos;
@@ -21,13 +23,19 @@ pub struct Station {
     /// How payloads are read.
     pub payload_type: PayloadType,
     /// Where the time is; `None`: receive time.
-    pub time_field: Option<JsonAddress>,
+    pub time_field: Option<TimeField>,
     /// How the time is read.
     pub time_mask: TimeMask,
     /// Zone of times that do not say theirs.
     pub time_zone: Zone,
     /// Whether a missing time is worth no warning.
     pub ignore_missing_time: bool,
+    /// Between the cells of CSV payloads.
+    pub csv_delimiter: u8,
+    /// Whether the first row of CSV payloads names the columns.
+    pub csv_header: bool,
+    /// Samples with an older source time are discarded; `None`: none is.
+    pub max_age: Option<SignedDuration>,
     /// Subscribe to the address too (D2000: SSA).
     pub subscribe_address: bool,
     /// What an absent plain path does to its tag.
@@ -47,6 +55,35 @@ pub enum PayloadType {
     Text,
     /// RFC 8259.
     Json,
+    /// Influx line protocol.
+    Influx,
+    /// RFC 4180, with a delimiter of choice.
+    Csv,
+    /// XML 1.0.
+    Xml,
+    /// Bytes at fixed places.
+    Bytes,
+    /// By the MQTT 5.0 Content Type of each message; JSON when it has none.
+    Auto,
+}
+
+impl PayloadType {
+    /// Every type, in the contract's order.
+    pub const ALL: [Self; 7] =
+        [Self::Text, Self::Json, Self::Influx, Self::Csv, Self::Xml, Self::Bytes, Self::Auto];
+
+    /// As written in configuration files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+            Self::Influx => "influx",
+            Self::Csv => "csv",
+            Self::Xml => "xml",
+            Self::Bytes => "bytes",
+            Self::Auto => "auto",
+        }
+    }
 }
 
 /// What an absent plain path does to its tag.

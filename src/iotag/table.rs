@@ -47,6 +47,13 @@ impl TagTable {
         self.rows.iter().map(|row| &row.current)
     }
 
+    /// What an output tag was last written, or has as `initial`; `Some(None)`: null. `None`: it was
+    /// never written.
+    pub fn written(&self, tag: TagId) -> Option<Option<&Value>> {
+        let current = self.read(tag)?;
+        (current.reason != Reason::NeverReceived).then_some(current.value.as_ref())
+    }
+
     /// Number of tags.
     pub fn len(&self) -> usize {
         self.rows.len()
@@ -68,7 +75,8 @@ impl TagTable {
             return None;
         }
         let TagUpdate { tag: _, value, quality, reason, time, received } = update;
-        if value.is_some() {
+        // Good and without a value: an output of a JSON document was written null.
+        if value.is_some() || quality == Quality::Good {
             row.current.value = value;
         }
         row.current.quality = quality;
@@ -140,7 +148,11 @@ fn start_value(tag: &Tag, stored: Option<TagValue>, now: Timestamp) -> TagValue 
         super::TagType::TiA | super::TagType::ToA => matches!(value, Value::Moment(_)),
     };
     // The type of a tag may have been changed since its value was stored.
-    if let Some(mut stored) = stored.filter(|stored| stored.value.as_ref().is_some_and(fits)) {
+    let is_restored = |stored: &TagValue| match &stored.value {
+        Some(value) => fits(value),
+        None => tag.tag_type.is_output() && stored.reason != Reason::NeverReceived,
+    };
+    if let Some(mut stored) = stored.filter(is_restored) {
         (stored.quality, stored.reason) = (Quality::Uncertain, Reason::Restored);
         return stored;
     }

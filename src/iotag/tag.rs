@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::when::When;
 use super::{Quality, Reason, TagAddress, Timestamp, Value};
 
 /// Position of a line in `Config::lines`.
@@ -146,6 +147,8 @@ pub struct Tag {
     pub address: TagAddress,
     /// The address as written.
     pub address_text: Arc<str>,
+    /// Which messages touch it; `None`: every message.
+    pub when: Option<When>,
     /// Free text.
     pub description: Arc<str>,
     /// Engineering unit.

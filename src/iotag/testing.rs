@@ -1,6 +1,6 @@
 //! Stations and tags for tests.
 
-use super::json_address::JsonAddress;
+use super::time_field::TimeField;
 use super::time_mask::{TimeMask, Zone};
 use super::{
     LineId, Number, OnMissing, PayloadType, Station, StationAddress, StationId, Tag, TagAddress,
@@ -19,6 +19,9 @@ pub(super) fn station(payload_type: PayloadType) -> Station {
         time_mask: TimeMask::parse("yyyy-mm-dd hh:mi:ss.mss").unwrap(),
         time_zone: Zone::parse("UTC").unwrap(),
         ignore_missing_time: false,
+        csv_delimiter: b',',
+        csv_header: true,
+        max_age: None,
         subscribe_address: false,
         on_missing: OnMissing::Bad,
         out_topic: None,
@@ -29,7 +32,7 @@ pub(super) fn station(payload_type: PayloadType) -> Station {
 
 pub(super) fn timed(payload_type: PayloadType, field: &str, mask: &str) -> Station {
     Station {
-        time_field: Some(JsonAddress::parse(field).unwrap()),
+        time_field: Some(TimeField::new(field)),
         time_mask: TimeMask::parse(mask).unwrap(),
         ..station(payload_type)
     }
@@ -42,6 +45,7 @@ pub(super) fn tag(tag_type: TagType, address: &str) -> Tag {
         tag_type,
         address: TagAddress::parse(address).unwrap(),
         address_text: address.into(),
+        when: None,
         description: "".into(),
         unit: "".into(),
         scale: Number::Integer(1),

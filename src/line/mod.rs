@@ -10,6 +10,8 @@
 //! slow socket can hold up a PINGRESP.
 
 mod credentials;
+mod jwt;
+mod renewal;
 mod settlement;
 mod stations;
 
@@ -25,15 +27,17 @@ use tokio::sync::watch;
 
 use crate::clock;
 use crate::config::{self, Line};
-use crate::hub::status::{FilterStatus, LineState};
+use crate::hub::status::{FilterStatus, LineState, TlsSummary};
 use crate::hub::writes::{self, WriteError};
 use crate::hub::{BatchId, Hub, LineCommand, LinePort, Publish, WriteOutcome};
 use crate::iotag::{LineId, Quality, Reason, TagUpdate};
 use crate::mqtt::{
-    BytesProgress, Client, ClientOptions, Command, Credentials, Event, Input, Output, Publication,
+    BytesProgress, Client, ClientOptions, Command, Event, Input, Output, Publication,
     PublishOutcome, PublishToken, Session, Subscription, Version, Will,
 };
-use crate::transport::{Progress, Transport};
+use crate::transport::{self, Progress, Transport};
+use credentials::Fresh;
+use renewal::{Renew, Renewal, Watched};
 use settlement::Settlement;
 use stations::Stations;
 
@@ -41,15 +45,16 @@ use stations::Stations;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How long the last bytes may take to leave before the transport is dropped.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How long writes and unsettled messages may take to end when the process stops.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(4);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Outgoing bytes beyond which nothing more is read: the peer does not take our acknowledgements.
 const OUTBOUND_BYTES_MAX: usize = 4 << 20;
 
-type Opening = Pin<Box<dyn Future<Output = Result<(Transport, Credentials), String>> + Send>>;
+type Opened = Result<(Transport, Fresh), String>;
+type Opening = Pin<Box<dyn Future<Output = Opened> + Send>>;
 
 /// The transport's side of the line.
 enum Link {
@@ -76,6 +81,9 @@ pub struct LineTask {
     outbound: VecDeque<Bytes>,
     outbound_bytes: usize,
     subscriptions: usize,
+    /// Ends when the open connection is to be replaced.
+    renewal: Option<Renewal>,
+    renew: Renew,
 }
 
 impl LineTask {
@@ -97,6 +105,8 @@ impl LineTask {
             outbound: VecDeque::new(),
             outbound_bytes: 0,
             subscriptions,
+            renewal: None,
+            renew: Renew::No,
             config,
             hub,
         }
@@ -110,6 +120,9 @@ impl LineTask {
         loop {
             self.perform();
             let now = clock::now();
+            if drain_until.is_none() && self.renew(now) {
+                continue;
+            }
             if let Some(until) = drain_until {
                 let drained = self.publishing.is_empty() && self.settlement.is_settled();
                 if !disconnected && (drained || now >= until) {
@@ -128,6 +141,11 @@ impl LineTask {
             if let Link::Closing(_, until) = self.link {
                 wake = earliest(wake, Some(until));
             }
+            if let Renew::Wanted(_, until) | Renew::Returning(until) = self.renew
+                && drain_until.is_none()
+            {
+                wake = earliest(wake, Some(until));
+            }
             if !disconnected {
                 wake = earliest(wake, drain_until);
             }
@@ -139,7 +157,7 @@ impl LineTask {
             let read = self.settlement.has_room()
                 && self.outbound_bytes <= OUTBOUND_BYTES_MAX
                 && (drain_until.is_none() || !self.publishing.is_empty());
-            let Self { link, outbound, inbound, .. } = &mut self;
+            let Self { link, outbound, inbound, renewal, .. } = &mut self;
             tokio::select! {
                 biased;
                 _ = stop.wait_for(|&stop| stop), if drain_until.is_none() => {
@@ -161,13 +179,17 @@ impl LineTask {
                     }
                     LinkEvent::Io(Ok(Progress::Read(_))) => self.on_bytes(&mut port),
                     LinkEvent::Io(Ok(Progress::PeerClosed)) => {
-                        self.on_closed("the server closed the connection".into());
+                        self.on_peer_closed();
                     }
                     LinkEvent::Io(Err(error)) => {
                         self.on_closed(format!("the connection broke: {error}"));
                     }
                     LinkEvent::Flushed => self.drop_link(),
                 },
+                why = renewal::due(renewal) => {
+                    self.renewal = None;
+                    self.renew = Renew::wanted(why, clock::now());
+                }
                 () = sleep_until(wake) => {}
             }
         }
@@ -189,10 +211,27 @@ impl LineTask {
         }
     }
 
-    fn on_opened(&mut self, opened: Result<(Transport, Credentials), String>) {
+    fn on_opened(&mut self, opened: Opened) {
         let now = clock::now();
         match opened {
-            Ok((transport, credentials)) => {
+            Ok((transport, Fresh { credentials, renew_at, .. })) => {
+                let watched = Watched {
+                    line: self.config.name.to_string(),
+                    files: transport.tls_files().cloned(),
+                    token: renew_at,
+                };
+                self.renewal = watched.start();
+                let tls = transport.tls_status();
+                self.warn_of_expiry(tls.as_ref());
+                self.hub.line_status(self.id, |status| {
+                    status.tls = tls.map(|tls| TlsSummary {
+                        version: tls.version,
+                        cipher: tls.cipher,
+                        verified: tls.verified,
+                        server_expires: tls.server_expires,
+                        client_expires: tls.client_expires,
+                    });
+                });
                 self.link = Link::Open(transport);
                 self.client.handle_input(now, Input::Connected(credentials));
             }
@@ -225,6 +264,16 @@ impl LineTask {
         }
     }
 
+    fn on_peer_closed(&mut self) {
+        let mut why = "the server closed the connection".to_owned();
+        if let Link::Open(transport) = &self.link
+            && let Some(hint) = transport.closed_hint()
+        {
+            why = format!("{why} {hint}");
+        }
+        self.on_closed(why);
+    }
+
     fn on_closed(&mut self, why: String) {
         let closing = matches!(self.link, Link::Closing(..));
         self.drop_link();
@@ -235,6 +284,7 @@ impl LineTask {
 
     fn drop_link(&mut self) {
         self.link = Link::Closed;
+        self.renewal = None;
         self.inbound.clear();
         self.outbound.clear();
         self.outbound_bytes = 0;
@@ -307,20 +357,29 @@ impl LineTask {
         });
         tracing::debug!(line = %self.config.name, %server, "connecting");
         let line = self.config.clone();
-        let limit = line.reply_timeout.unwrap_or(CONNECT_TIMEOUT);
+        if !server.scheme.is_tls() && line.tls.ca_file.is_some() {
+            tracing::warn!(
+                line = %self.config.name, %server,
+                "`tls` is of no use with this address: nothing is encrypted"
+            );
+        }
         self.link = Link::Opening(Box::pin(async move {
             // The secret first: it may take a while, and a server waits only so long for CONNECT.
-            let credentials = credentials::read(&line).await?;
-            let transport = tokio::time::timeout(limit, Transport::connect(&server))
-                .await
-                .map_err(|_| format!("{server} did not answer within {limit:?}"))??;
-            Ok((transport, credentials))
+            let fresh = credentials::read(&line).await?;
+            let options = transport::Options {
+                key_passphrase: fresh.key_passphrase.clone(),
+                maximum_packet_size: line.maximum_packet_size,
+                limit: line.reply_timeout.unwrap_or(CONNECT_TIMEOUT),
+                tls: line.tls,
+            };
+            let transport = Transport::connect(&server, &options).await?;
+            Ok((transport, fresh))
         }));
     }
 
     fn close(&mut self) {
         match std::mem::replace(&mut self.link, Link::Closed) {
-            Link::Open(transport) if !self.outbound.is_empty() => {
+            Link::Open(transport) => {
                 self.link = Link::Closing(transport, clock::now() + CLOSE_TIMEOUT);
             }
             _ => self.drop_link(),
@@ -359,6 +418,11 @@ impl LineTask {
 
     fn on_up(&mut self, session_present: bool, session_expected: bool) {
         let now = clock::wall();
+        if matches!(self.renew, Renew::Returning(_)) && !session_present {
+            // Messages may have been missed: the values are as doubtful as after any interruption.
+            self.renewal_failed();
+        }
+        self.renew = Renew::No;
         let server = self.hub.line_status(self.id, |status| {
             status.state = LineState::Up;
             status.session_present = Some(session_present);
@@ -384,6 +448,14 @@ impl LineTask {
 
     fn on_down(&mut self, cause: &str, was_up: bool, retry_in: Option<Duration>) {
         let now = clock::wall();
+        if matches!(self.renew, Renew::Leaving) && retry_in.is_none() {
+            self.hub.line_status(self.id, |status| {
+                status.state = LineState::Connecting;
+                status.connected_since = None;
+                status.filters.clear();
+            });
+            return;
+        }
         let server = self.hub.line_status(self.id, |status| {
             status.state = if retry_in.is_some() { LineState::Connecting } else { LineState::Off };
             status.connected_since = None;
@@ -398,7 +470,9 @@ impl LineTask {
         } else {
             tracing::warn!(line = %self.config.name, %server, retry_in, "cannot connect: {cause}");
         }
-        if was_up {
+        if matches!(self.renew, Renew::Returning(_)) {
+            self.renewal_failed();
+        } else if was_up {
             self.settlement.submit(&self.hub);
             self.hub.line_down(self.id);
         }
@@ -474,7 +548,7 @@ impl LineTask {
 }
 
 enum LinkEvent {
-    Opened(Result<(Transport, Credentials), String>),
+    Opened(Opened),
     Io(std::io::Result<Progress>),
     Flushed,
 }
@@ -490,7 +564,11 @@ async fn link_event(
         Link::Closed => std::future::pending().await,
         Link::Opening(opening) => LinkEvent::Opened(opening.await),
         Link::Open(transport) => LinkEvent::Io(transport.io(outbound, inbound, read).await),
-        Link::Closing(..) if outbound.is_empty() => LinkEvent::Flushed,
+        Link::Closing(transport, _) if outbound.is_empty() && transport.is_flushed() => {
+            // Whether the peer hears it or not, it is over.
+            let _ = transport.close().await;
+            LinkEvent::Flushed
+        }
         Link::Closing(transport, _) => LinkEvent::Io(transport.io(outbound, inbound, false).await),
     }
 }

@@ -104,6 +104,7 @@ impl Stations {
         let message = InMessage {
             topic: &publication.topic,
             payload: &publication.payload,
+            content_type: None,
             packet_id,
             received,
         };

@@ -498,7 +498,10 @@ impl Client {
             Gated::Pubcomp(packet_id) => {
                 self.send(now, Outbound::Pubcomp(packet_id))?;
             }
-            Gated::Subscribe => self.subscribe(now)?,
+            Gated::Subscribe => {
+                self.timers.clear(Timer::SubscribeGate);
+                self.subscribe(now)?;
+            }
         }
         Ok(())
     }
@@ -601,6 +604,12 @@ impl Client {
                     Some(until) => self.timers.set(Timer::PingReply, until),
                     None => self.fail(now, &Fault::NoReply { awaited: "PINGREQ", timeout }),
                 }
+            }
+            Timer::SubscribeGate => {
+                self.connection.gate.retain(|(_, gated)| !matches!(gated, Gated::Subscribe));
+                self.notice("session records are not stored in time, subscribing without them");
+                let result = self.subscribe(now);
+                self.fail_on_error(now, result);
             }
             Timer::SubscribeReply => {
                 let since = self.connection.request_since.unwrap_or(now);

@@ -18,6 +18,8 @@ pub(super) struct Connection {
     pub(super) epoch: u32,
     /// What the server allows.
     pub(super) limits: Limits,
+    /// Publishes of QoS 1 and 2 in flight at a time, by the server's word and the configuration's.
+    pub(super) in_flight_max: usize,
     /// When CONNACK accepted it.
     pub(super) up_since: Option<Instant>,
     /// Keep-alive interval in force; `None`: none.
@@ -78,7 +80,7 @@ pub(super) enum Gated {
     },
     /// PUBCOMP.
     Pubcomp(u16),
-    /// All SUBSCRIBEs: what the server's lost session had given us must be forgotten first.
+    /// All SUBSCRIBEs: that their filters were asked for is to be known whatever happens.
     Subscribe,
 }
 

@@ -89,8 +89,8 @@ pub struct Publish {
 /// What a connection allows. The defaults are those of MQTT 3.1.1, which says nothing about most.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Publishes of QoS 1 and 2 in flight towards the server.
-    pub in_flight_max: usize,
+    /// Publishes of QoS 1 and 2 in flight towards the server; `None`: it does not say.
+    pub in_flight_max: Option<usize>,
     /// Largest packet that the server takes, with its header.
     pub packet_bytes_max: usize,
     /// What is unacknowledged is sent again although the server has lost the session: MQTT-4.4.0-1
@@ -101,7 +101,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            in_flight_max: bounds::IN_FLIGHT_MAX,
+            in_flight_max: None,
             packet_bytes_max: bounds::BODY_BYTES_MAX + 5,
             resend_without_session: true,
         }

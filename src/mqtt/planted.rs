@@ -1,6 +1,6 @@
 //! Mistakes that can be planted into the machine, to prove that the simulation would find them.
 //!
-//! Without the feature `planted-bugs` (and outside of unit tests) [`planted`] is a constant `false`,
+//! Without the feature `planted-bugs` (and outside of unit tests) `planted` is a constant `false`,
 //! and nothing of this is in the program.
 
 /// A mistake that somebody could make.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::bounds;
+
 /// Back-off and the place in the list of servers.
 #[derive(Debug)]
 pub(super) struct Reconnect {
@@ -17,6 +19,7 @@ impl Reconnect {
     /// Starts with the first server and the smallest bound.
     pub(super) fn new(min: Duration, max: Duration, servers: usize, seed: u64) -> Self {
         let random = fastrand::Rng::with_seed(seed);
+        let min = min.max(bounds::RECONNECT_BOUND_MIN);
         Self { min, max: max.max(min), servers: servers.max(1), server: 0, failures: 0, random }
     }
 
@@ -103,6 +106,13 @@ mod tests {
         assert_eq!(reconnect.server(), 1);
         assert!(reconnect.on_failed() <= seconds(1));
         assert_eq!(reconnect.server(), 0);
+    }
+
+    #[test]
+    fn there_is_a_pause_even_if_none_is_configured() {
+        let mut reconnect = Reconnect::new(Duration::ZERO, Duration::ZERO, 1, 7);
+        let pauses: Duration = (0..100).map(|_| reconnect.on_failed()).sum();
+        assert!(pauses > seconds(3), "{pauses:?}");
     }
 
     #[test]

@@ -13,6 +13,11 @@
 //! A received record is written by the driver, together with the values of its message, perhaps long
 //! after its connection and even its session are gone. So it carries the epoch of its connection:
 //! older than the session's start means that the server has forgotten it, and so do we.
+//!
+//! One gap is the protocol's own: if a server loses its session and the CONNACK that says so is lost
+//! too (or the process ends before that is on disk), the next CONNACK speaks of the server's new session as present. Ids that were received and not
+//! released then stand until their PUBREL comes, and a new QoS 2 message with such an id passes for a
+//! repetition. DUP could tell the two apart, but MQTT-4.3.3-2 forbids to rely on it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -219,8 +224,13 @@ impl Session {
     }
 
     /// The server has no session any more. Every field's fate is written down here: what is in
-    /// flight stays for its owner to decide on, what came from the server is forgotten.
-    pub(super) fn on_lost(&mut self, epoch: u32) -> Vec<SessionChange> {
+    /// flight stays for its owner to decide on, what came from the server is forgotten. Filters that
+    /// will be asked for again keep their records.
+    pub(super) fn on_lost(
+        &mut self,
+        epoch: u32,
+        is_wanted: impl Fn(&str) -> bool,
+    ) -> Vec<SessionChange> {
         let Self {
             client_id: _,
             start_epoch,
@@ -241,9 +251,14 @@ impl Session {
                 }
             }
         }
-        for filter in std::mem::take(filters).into_keys() {
-            changes.push(SessionChange::delete(filter_key(&filter)));
-        }
+        filters.retain(|filter, granted| {
+            *granted = None;
+            let keep = is_wanted(filter);
+            if !keep {
+                changes.push(SessionChange::delete(filter_key(filter)));
+            }
+            keep
+        });
         changes
     }
 

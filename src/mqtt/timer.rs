@@ -13,6 +13,8 @@ pub(super) enum Timer {
     Silence,
     /// PINGRESP has not come.
     PingReply,
+    /// What SUBSCRIBE waits for has not been stored.
+    SubscribeGate,
     /// SUBACK or UNSUBACK has not come.
     SubscribeReply,
     /// A packet stays incomplete.
@@ -23,11 +25,12 @@ pub(super) enum Timer {
     Reconnect,
 }
 
-const ALL: [Timer; 8] = [
+const ALL: [Timer; 9] = [
     Timer::Connack,
     Timer::KeepAlive,
     Timer::Silence,
     Timer::PingReply,
+    Timer::SubscribeGate,
     Timer::SubscribeReply,
     Timer::Incomplete,
     Timer::Stable,
@@ -38,12 +41,15 @@ const ALL: [Timer; 8] = [
 #[derive(Debug, Default)]
 pub(super) struct Timers {
     due: [Option<Instant>; ALL.len()],
+    /// Nothing is due before; the table is asked at every turn, and mostly that is all it has to say.
+    earliest: Option<Instant>,
 }
 
 impl Timers {
     /// Arms a timer, or moves it.
     pub(super) fn set(&mut self, timer: Timer, due: Instant) {
         self.due[timer as usize] = Some(due);
+        self.earliest = Some(self.earliest.map_or(due, |earliest| earliest.min(due)));
     }
 
     /// Disarms a timer.
@@ -68,10 +74,13 @@ impl Timers {
 
     /// Disarms and returns one that is due, the earliest first.
     pub(super) fn expired(&mut self, now: Instant) -> Option<Timer> {
-        let (due, timer) = ALL
-            .into_iter()
-            .filter_map(|timer| Some((self.due[timer as usize]?, timer)))
-            .min_by_key(|&(due, _)| due)?;
+        if self.earliest.is_none_or(|earliest| earliest > now) {
+            return None;
+        }
+        let armed = ALL.into_iter().filter_map(|timer| Some((self.due[timer as usize]?, timer)));
+        let first = armed.min_by_key(|&(due, _)| due);
+        self.earliest = first.map(|(due, _)| due);
+        let (due, timer) = first?;
         if due > now {
             return None;
         }

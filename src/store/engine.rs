@@ -14,9 +14,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sled::{Batch, Db};
+use sled::Db;
 
-use super::record::PART_BYTES_MAX;
+use super::record::{Batch, PART_BYTES_MAX};
 
 /// What is wrong, by what can be done about it.
 #[derive(Debug)]
@@ -75,6 +75,16 @@ pub(super) struct Engine {
     db: Db,
     file: File,
     blobs: PathBuf,
+    #[cfg(test)]
+    fault: std::sync::Mutex<Option<Fault>>,
+}
+
+/// Where the next commit fails.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Fault {
+    BeforeWriting,
+    AfterSyncing,
 }
 
 impl Engine {
@@ -100,19 +110,43 @@ impl Engine {
             file.sync_all()?;
             File::open(folder.join("conf"))?.sync_all()?;
             sync_folder(folder)?;
-            Ok(Self { db, file, blobs: folder.join("blobs") })
+            Ok(Self {
+                db,
+                file,
+                blobs: folder.join("blobs"),
+                #[cfg(test)]
+                fault: std::sync::Mutex::default(),
+            })
         })
     }
 
     /// Applies a batch, whole or not at all, and returns when it is on the disk.
     pub(super) fn commit(&self, batch: Batch) -> Result<(), Trouble> {
         fenced(|| {
-            self.db.apply_batch(batch)?;
+            #[cfg(test)]
+            let fault = self.fault.lock().unwrap().take();
+            #[cfg(test)]
+            if fault == Some(Fault::BeforeWriting) {
+                return Err(Trouble::Io("a fault before writing".to_owned()));
+            }
+            let entries = batch.len();
+            self.db.apply_batch(batch.into_inner())?;
             self.db.flush()?;
+            collect_garbage(entries);
             self.sync_blobs()?;
             self.file.sync_data()?;
+            #[cfg(test)]
+            if fault == Some(Fault::AfterSyncing) {
+                return Err(Trouble::Io("a fault after syncing".to_owned()));
+            }
             Ok(())
         })
+    }
+
+    /// Makes the next commit fail.
+    #[cfg(test)]
+    pub(super) fn fail_next(&self, fault: Fault) {
+        *self.fault.lock().unwrap() = Some(fault);
     }
 
     /// Runs something that reads.
@@ -150,6 +184,15 @@ fn wait_for_release(file: &Path) {
     }
 }
 
+/// sled leaves every page that it replaces to its epoch collector, and its free segments, too. The
+/// collector moves on with the number of operations that pin it, and a batch is one: with large
+/// batches it falls behind without end, in memory and on disk, unless it is turned.
+fn collect_garbage(entries: usize) {
+    for _ in 0..=entries / ENTRIES_A_TURN {
+        crossbeam_epoch::pin().flush();
+    }
+}
+
 /// A snapshot that sled could not finish (the process was killed, the disk was full) bears a name
 /// that sled takes for the newest one, finds damaged, and refuses to open. It was never needed.
 fn remove_drafts(folder: &Path) -> Result<(), Trouble> {
@@ -184,6 +227,9 @@ fn panicked(panic: &(dyn Any + Send)) -> Trouble {
 
 /// Size of sled's segments. A change of it makes existing stores unreadable.
 const SEGMENT_BYTES: usize = 2 * 1024 * 1024;
+
+/// Entries whose garbage one turn of the collector surely takes: it takes some five hundred pieces.
+const ENTRIES_A_TURN: usize = 32;
 
 /// How often it is looked, a millisecond apart, whether sled has let go of its file.
 const RELEASE_TRIES: u32 = 5000;

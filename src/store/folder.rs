@@ -78,6 +78,17 @@ impl Folder {
         self.write("schema", format!("{SCHEMA}\n").as_bytes())
     }
 
+    /// Whether there is room to go on: sled writes whole segments, and a snapshot when it opens.
+    pub(super) fn probe(&self) -> Result<(), StoreError> {
+        let path = self.path.join("room");
+        let written = File::create(&path).and_then(|mut file| {
+            (0..PROBE_BLOCKS).try_for_each(|_| file.write_all(&[0x5a; 64 * 1024]))?;
+            file.sync_all()
+        });
+        let _ = std::fs::remove_file(&path);
+        written.map_err(|error| io(&self.path, &error))
+    }
+
     /// Moves an unreadable sled aside; the answer is where to.
     pub(super) fn quarantine(&self) -> Result<PathBuf, StoreError> {
         let sled = self.sled();
@@ -155,6 +166,9 @@ fn lock(folder: &Path) -> Result<File, StoreError> {
     let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
     Ok(file)
 }
+
+/// Blocks of 64 KiB that there must be room for: two of sled's segments.
+const PROBE_BLOCKS: usize = 64;
 
 /// How far ahead the ceiling is written.
 const CEILING_STEP: u64 = 1 << 24;

@@ -32,6 +32,7 @@ use writer::{Limits, Writer};
 mod codec;
 mod engine;
 mod folder;
+mod numbers;
 mod record;
 mod recovery;
 mod schema;
@@ -302,6 +303,8 @@ impl Store {
 
     /// Closes sled after an error and reads the store again.
     fn reopen(&self, state: &mut State) -> Result<(), StoreError> {
+        // While the disk is full, the journal stays readable.
+        state.folder.probe()?;
         let mut slot = write(&self.engine);
         // Dropping sled flushes, which may fail again.
         let closed = slot.take();
@@ -388,7 +391,7 @@ fn open_engine(folder: &Folder) -> Result<(Engine, Contents), Trouble> {
 }
 
 fn oldest_shown(contents: &Contents, limits: Limits) -> u64 {
-    let keep_from = (contents.last_seq + 1).saturating_sub(limits.entries_max);
+    let keep_from = contents.journal.first_of_last(limits.entries_max, contents.last_seq);
     contents.oldest_block.unwrap_or(contents.last_seq + 1).max(keep_from)
 }
 

@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use sled::{Batch, IVec};
+use sled::IVec;
 
 use super::engine::Trouble;
 
@@ -18,6 +18,36 @@ pub(super) const PART_BYTES_MAX: usize = 16 * 1024;
 pub(super) const KEY_BYTES_MAX: usize = 1024;
 
 const CRC_BYTES: usize = 4;
+
+/// What sled is to apply at once.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    entries: sled::Batch,
+    len: usize,
+}
+
+impl Batch {
+    fn insert(&mut self, key: Vec<u8>, value: &[u8]) {
+        self.entries.insert(key, value);
+        self.len += 1;
+    }
+
+    /// Removes an entry of the tree.
+    pub(super) fn remove(&mut self, key: Vec<u8>) {
+        self.entries.remove(key);
+        self.len += 1;
+    }
+
+    /// How many entries it touches.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// For sled.
+    pub(super) fn into_inner(self) -> sled::Batch {
+        self.entries
+    }
+}
 
 /// One whole record.
 #[derive(Debug)]
@@ -122,7 +152,7 @@ mod tests {
         for (key, len) in bodies {
             put(&mut batch, key, vec![7; *len]).unwrap();
         }
-        db.apply_batch(batch).unwrap();
+        db.apply_batch(batch.into_inner()).unwrap();
         db.iter().map(Result::unwrap).collect()
     }
 

@@ -3,14 +3,15 @@
 //! Every page is walked and every checksum verified, so that damage shows here, where the store can
 //! be put aside, and not in the middle of a commit.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
-use sled::Batch;
 
 use super::codec::{BlockReader, Malformed, read_names, read_value_page, read_value_record};
 use super::engine::{Engine, Trouble};
-use super::record::{Record, Records, put};
+use super::numbers::Numbers;
+use super::record::{Batch, Record, Records, put};
 use super::schema::{
     BLOCK, CHECKPOINT_KEY, LARGE, META, NAME, PAGE, SCHEMA_KEY, SESSION, read_block_key,
     read_number, read_page_key, read_schema, read_session_key, read_u64, schema_body,
@@ -33,8 +34,8 @@ pub(super) struct Contents {
     pub(super) large: FxHashMap<u32, u16>,
     /// Session records: line, key, value.
     pub(super) sessions: Vec<(Arc<str>, Vec<u8>, Vec<u8>)>,
-    /// Parts of the session records that have more than one, by record key.
-    pub(super) session_parts: FxHashMap<Vec<u8>, u16>,
+    /// Parts of the session records, by record key.
+    pub(super) session_parts: BTreeMap<Vec<u8>, u16>,
     /// Number of the last change.
     pub(super) last_seq: u64,
     /// Number of the last change that the stored values include.
@@ -43,6 +44,8 @@ pub(super) struct Contents {
     pub(super) oldest_block: Option<u64>,
     /// First number of the newest block.
     pub(super) newest_block: Option<u64>,
+    /// Numbers of the journal's changes.
+    pub(super) journal: Numbers,
     /// Changes and bytes of the journal behind the checkpoint.
     pub(super) behind: (u64, u64),
 }
@@ -123,6 +126,7 @@ impl Contents {
             .ok_or_else(|| Trouble::damaged("two blocks of the journal overlap"))?;
         self.oldest_block = self.oldest_block.or(Some(first));
         self.newest_block = Some(first);
+        self.journal.push(first, block.changes());
         self.last_seq = last;
         if last <= self.checkpoint_seq {
             return Ok(());
@@ -147,9 +151,7 @@ impl Contents {
             _ => line.into(),
         };
         self.sessions.push((line, key, record.body));
-        if record.parts > 1 {
-            self.session_parts.insert(record.key, record.parts);
-        }
+        self.session_parts.insert(record.key, record.parts);
         Ok(())
     }
 

@@ -14,13 +14,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustc_hash::FxHashMap;
-use sled::Batch;
 
 use super::codec::{
     BlockReader, BlockWriter, ValuePage, put_name, read_value_page, value_page, value_record,
 };
 use super::engine::{Engine, Trouble};
-use super::record::{KEY_BYTES_MAX, PART_BYTES_MAX, Records, part_key, put, remove};
+use super::numbers::Numbers;
+use super::record::{Batch, KEY_BYTES_MAX, PART_BYTES_MAX, Records, part_key, put, remove};
 use super::recovery::{Contents, Numbered};
 use super::schema::{
     BLOCK, CHECKPOINT_KEY, SESSION, block_key, large_key, name_key, page_key, place,
@@ -40,12 +40,15 @@ pub(super) struct Writer {
     limits: Limits,
     last_seq: u64,
     newest_block: Option<u64>,
+    /// Numbers of the journal's changes.
+    journal: Numbers,
     /// Receive time of the last change, in seconds: what the journal's age is measured from.
     now_s: i64,
     dirty: FxHashMap<u32, Numbered>,
     /// Parts of the large values, by tag number.
     large: FxHashMap<u32, u16>,
-    session_parts: FxHashMap<Vec<u8>, u16>,
+    /// Parts of the session records that are stored, by record key.
+    session_parts: BTreeMap<Vec<u8>, u16>,
     checkpoint_seq: u64,
     behind: (u64, u64),
     round: Option<Round>,
@@ -119,6 +122,7 @@ impl Writer {
             limits,
             last_seq: contents.last_seq,
             newest_block: contents.newest_block,
+            journal: contents.journal,
             now_s: i64::MIN,
             dirty: contents.dirty,
             large: contents.large,
@@ -168,11 +172,7 @@ impl Writer {
             self.replace_from(engine, &mut batch, first.seq)?;
         }
         let added = self.stage_changes(&mut batch, changes)?;
-        self.stage_sessions(
-            engine,
-            &mut batch,
-            commits.iter().flat_map(|commit| &commit.sessions),
-        )?;
+        self.stage_sessions(&mut batch, commits.iter().flat_map(|commit| &commit.sessions))?;
         self.stage_checkpoint(engine, &mut batch, count, added.bytes)?;
         let oldest_seq = self.stage_trim(engine, &mut batch, &added)?;
         let names = self.stage_names(&mut batch, known_names)?;
@@ -206,8 +206,9 @@ impl Writer {
                     }
                 }
             }
+            self.journal.cut_from(first_seq);
             for entry in tree.range(block_key(first_seq).as_slice()..&[BLOCK + 1]) {
-                batch.remove(entry?.0);
+                batch.remove(entry?.0.to_vec());
             }
             Ok(())
         })
@@ -250,10 +251,12 @@ impl Writer {
         block: &mut BlockWriter,
         added: &mut Added,
     ) -> Result<(), Trouble> {
-        self.behind.0 += block.count();
+        let changes = block.count();
+        self.behind.0 += changes;
         let body = block.take();
         self.behind.1 += body.len() as u64;
         self.newest_block = Some(first_seq);
+        self.journal.push(first_seq, changes);
         added.first_seq = added.first_seq.or(Some(first_seq));
         added.blocks += 1;
         added.bytes += body.len();
@@ -293,7 +296,6 @@ impl Writer {
 
     fn stage_sessions<'a>(
         &mut self,
-        engine: &Engine,
         batch: &mut Batch,
         records: impl Iterator<Item = &'a SessionRecord>,
     ) -> Result<(), Trouble> {
@@ -309,25 +311,19 @@ impl Writer {
             for (_, value) in staged.iter_mut().filter(|(key, _)| key.starts_with(&prefix)) {
                 *value = None;
             }
-            engine.read(|tree| {
-                for entry in tree.scan_prefix(&prefix) {
-                    let (key, _) = entry?;
-                    if let Some((key, [0, 0])) = key.split_last_chunk::<2>() {
-                        staged.insert(key.to_vec(), None);
-                    }
-                }
-                Ok(())
-            })?;
+            let stored = self.session_parts.range(prefix.clone()..);
+            let stored = stored.take_while(|(key, _)| key.starts_with(&prefix));
+            staged.extend(stored.map(|(key, _)| (key.clone(), None)));
         }
         for (key, value) in staged {
             debug_assert_eq!(key.first(), Some(&SESSION));
-            let before = self.session_parts.remove(&key).unwrap_or(1);
+            let before = self.session_parts.remove(&key).unwrap_or(0);
             let parts = match value {
                 Some(value) => put(batch, &key, value.to_vec())?,
                 None => 0,
             };
             remove(batch, &key, parts..before);
-            if parts > 1 {
+            if parts > 0 {
                 self.session_parts.insert(key, parts);
             }
         }
@@ -420,14 +416,15 @@ impl Writer {
         batch: &mut Batch,
         added: &Added,
     ) -> Result<u64, Trouble> {
-        let keep_from = (self.last_seq + 1).saturating_sub(self.limits.entries_max);
+        let keep_from = self.journal.first_of_last(self.limits.entries_max, self.last_seq);
         let age_max_s = i64::try_from(self.limits.age_max.as_secs()).unwrap_or(i64::MAX);
         let oldest_s = self.now_s.saturating_sub(age_max_s);
         let keep_block = added.first_seq.or(self.newest_block).unwrap_or(self.last_seq + 1);
         let checkpoint_seq = self.checkpoint_seq;
-        engine.read(|tree| {
+        let (oldest_seq, removed_before) = engine.read(|tree| {
             let mut oldest_seq = keep_block;
             let mut removed = 0;
+            let mut removed_before = 0;
             for record in Records::new(tree.scan_prefix([BLOCK])) {
                 let record = record?;
                 let first = read_block_key(&record.key)?;
@@ -447,9 +444,12 @@ impl Writer {
                 }
                 remove(batch, &record.key, 0..record.parts);
                 removed += parts;
+                removed_before = last + 1;
             }
-            Ok(oldest_seq.max(keep_from))
-        })
+            Ok((oldest_seq.max(keep_from), removed_before))
+        })?;
+        self.journal.cut_before(removed_before);
+        Ok(oldest_seq)
     }
 }
 

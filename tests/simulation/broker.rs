@@ -21,6 +21,8 @@ pub(crate) struct Broker {
     seen: BTreeSet<u32>,
     /// Publishes of QoS 2 for which PUBREL came.
     released: BTreeSet<u32>,
+    had_session: bool,
+    sessions: u32,
     random: fastrand::Rng,
 }
 
@@ -36,6 +38,11 @@ pub(crate) struct Session {
     finished: BTreeSet<u16>,
     /// Ids unknown since an older session was forgotten.
     forgotten: bool,
+    /// Number of this session.
+    pub(crate) serial: u32,
+    /// The client's disk knows of this session. A client that never learns of it takes it for the one
+    /// before: MQTT 3.1.1 has nothing against that, so the model does not let it happen.
+    pub(crate) confirmed: bool,
 }
 
 struct Flight {
@@ -87,6 +94,8 @@ impl Broker {
             owed: BTreeMap::new(),
             seen: BTreeSet::new(),
             released: BTreeSet::new(),
+            had_session: false,
+            sessions: 0,
             random: fastrand::Rng::with_seed(seed),
         }
     }
@@ -287,13 +296,17 @@ impl Broker {
             }
             return Ok(());
         }
-        if clean || self.chance(knobs.forget) {
+        let unconfirmed = self.session.as_ref().is_some_and(|session| !session.confirmed);
+        if clean || unconfirmed || self.chance(knobs.forget) {
             self.forget();
         }
         let present = self.session.is_some();
-        let forgotten = !present && !self.handed_on.is_empty();
+        let forgotten = !present && self.had_session;
+        self.had_session = true;
+        self.sessions += u32::from(!present);
+        let serial = self.sessions;
         let session =
-            self.session.get_or_insert_with(|| Session { forgotten, ..Session::default() });
+            self.session.get_or_insert_with(|| Session { forgotten, serial, ..Session::default() });
         let Some(connection) = &mut self.connection else { return Ok(()) };
         connection.up = true;
         connection.clean = clean;
@@ -373,7 +386,7 @@ impl Broker {
         }
         connection.last_number = number;
         connection.open_here += 1;
-        let limit = if knobs.in_flight == 0 { 100 } else { usize::from(knobs.in_flight) };
+        let limit = if knobs.in_flight == 0 { 20 } else { usize::from(knobs.in_flight) };
         if connection.open_here > limit {
             return Err(format!("{} publishes in flight, allowed {limit}", connection.open_here));
         }

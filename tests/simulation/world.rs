@@ -72,7 +72,17 @@ struct Driver {
     last_handed_over: [u32; 2],
     is_up: bool,
     last_sent: Micros,
-    attempts: VecDeque<Micros>,
+    /// Pauses announced since a connection last was stable.
+    pauses: VecDeque<Duration>,
+    up_since: Micros,
+    /// Which session of the broker CONNACK spoke of.
+    known_session: u32,
+    /// What the client gave out on this connection, to be read.
+    given: Vec<u8>,
+    /// Epoch of this connection, once a message has shown it.
+    epoch: Option<u32>,
+    /// Acknowledgements of QoS 1 that were ordered and that were given out, by packet id.
+    ordered_here: BTreeMap<u16, u32>,
     off_until: Option<Micros>,
 }
 
@@ -120,7 +130,12 @@ impl World {
             last_handed_over: [0; 2],
             is_up: false,
             last_sent: 0,
-            attempts: VecDeque::new(),
+            pauses: VecDeque::new(),
+            up_since: 0,
+            known_session: 0,
+            given: vec![],
+            epoch: None,
+            ordered_here: BTreeMap::new(),
             off_until: None,
         };
         let mut world = Self {
@@ -403,6 +418,7 @@ impl World {
         driver.pending.clear();
         driver.off_until = None;
         driver.opening = None;
+        driver.pauses.clear();
         driver.restart_at = Some(self.now + self.random.u64(0..=SECOND));
         // Whether a stored publish had left is not known to the next process.
         driver.may_repeat.extend(driver.published.keys());
@@ -420,6 +436,9 @@ impl World {
         driver.buffer.clear();
         driver.outbound.clear();
         driver.tap.clear();
+        driver.given.clear();
+        driver.ordered_here.clear();
+        driver.epoch = None;
         driver.may_repeat.extend(driver.taken_here.drain(..));
         if let Some(link) = &mut self.link {
             // The broker hears of it behind what is under way, which may be lost in part.
@@ -572,6 +591,7 @@ impl World {
                         return Err("bytes to send without a transport".into());
                     }
                     self.driver.last_sent = self.now;
+                    self.check_acknowledgements(&bytes)?;
                     self.driver.outbound.push_back(bytes);
                 }
                 Output::Close => self.hang_up()?,
@@ -582,14 +602,6 @@ impl World {
     }
 
     fn open(&mut self) -> Verdict {
-        let attempts = &mut self.driver.attempts;
-        attempts.push_back(self.now);
-        if attempts.len() > 60 {
-            attempts.pop_front();
-            if self.now - attempts[0] < 6 * SECOND {
-                return Err("60 attempts to connect within 6 s".into());
-            }
-        }
         let fails = self.chance(self.knobs.connect_fails);
         self.driver.opening = Some((self.now + self.random.u64(0..=50 * MILLISECOND), fails));
         Ok(())
@@ -611,9 +623,11 @@ impl World {
         match event {
             Event::Up { .. } => {
                 self.driver.is_up = true;
+                self.driver.up_since = self.now;
+                self.driver.known_session = self.broker.session.as_ref().map_or(0, |it| it.serial);
                 self.driver.last_sent = self.now;
             }
-            Event::Down { .. } => self.driver.is_up = false,
+            Event::Down { retry_in, .. } => return self.on_down(retry_in),
             Event::Session { seq, change } => {
                 let commit =
                     Commit { change: Some(change), durable: Some(seq), ..Commit::default() };
@@ -638,6 +652,7 @@ impl World {
     fn on_message(&mut self, delivery: Delivery, publication: &Publication) -> Verdict {
         let number = broker::number(&publication.payload)?;
         let level = publication.qos.level();
+        self.driver.epoch = Some(delivery.epoch);
         if level == 0 {
             return Ok(());
         }
@@ -685,6 +700,9 @@ impl World {
             self.input(Input::Durable(seq))?;
         }
         for delivery in settled {
+            if delivery.qos == Qos::AtLeastOnce && self.driver.epoch == Some(delivery.epoch) {
+                *self.driver.ordered_here.entry(delivery.packet_id).or_default() += 1;
+            }
             self.command(Command::Acknowledge(delivery))?;
         }
         Ok(())
@@ -699,6 +717,13 @@ impl World {
             }
             match commit.change {
                 Some(SessionChange { key, value: Some(value) }) => {
+                    // The record of whose session it is, since when.
+                    if let Some(session) = &mut self.broker.session
+                        && key == b"m"
+                        && session.serial == self.driver.known_session
+                    {
+                        session.confirmed = true;
+                    }
                     self.driver.disk.insert(key, value);
                 }
                 Some(SessionChange { key, value: None }) if key.is_empty() => {
@@ -769,6 +794,37 @@ impl World {
         let allowed = Micros::from(self.knobs.keep_alive) * SECOND;
         if self.driver.is_up && allowed > 0 && self.now > self.driver.last_sent + allowed {
             return Err(format!("nothing sent since {} µs", self.driver.last_sent));
+        }
+        Ok(())
+    }
+
+    /// PUBACK goes only for what was settled as a message of this very connection.
+    fn check_acknowledgements(&mut self, bytes: &[u8]) -> Verdict {
+        self.driver.given.extend_from_slice(bytes);
+        while let Some(packet) = wire::take(&mut self.driver.given)? {
+            if let Packet::Puback(id) = packet {
+                let ordered = self.driver.ordered_here.entry(id).or_default();
+                *ordered = ordered.checked_sub(1).ok_or(format!("PUBACK {id} was not ordered"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Back-off: a dozen pauses in a row are not short by chance.
+    fn on_down(&mut self, retry_in: Option<Duration>) -> Verdict {
+        let driver = &mut self.driver;
+        let was_stable = driver.is_up && self.now >= driver.up_since + 10 * SECOND;
+        driver.is_up = false;
+        let Some(pause) = retry_in.filter(|_| !was_stable) else {
+            driver.pauses.clear();
+            return Ok(());
+        };
+        driver.pauses.push_back(pause);
+        if driver.pauses.len() > 12 {
+            driver.pauses.pop_front();
+            if driver.pauses.iter().sum::<Duration>() < Duration::from_secs(1) {
+                return Err("a tight loop of attempts".into());
+            }
         }
         Ok(())
     }

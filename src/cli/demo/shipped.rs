@@ -53,6 +53,7 @@ impl Driver {
         let station = self.router.route(&message.topic).expect("every topic has a station");
         self.routed.insert(self.config.stations[station.0 as usize].name.to_string());
         let message = InMessage {
+            content_type: None,
             topic: &message.topic,
             payload: message.payload.as_bytes(),
             packet_id: u16::from(message.qos.level()) * 7,

@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 
 use super::names::Names;
 use super::settings::Settings;
-use super::{Work, secret, server};
+use super::{Work, secret, server, tls};
 use crate::config::document::{Section, Written};
 use crate::config::keys::SectionKind;
 use crate::config::problems::Problems;
@@ -55,6 +55,7 @@ fn line(section: &Section<'_>, name: Arc<str>, folder: &Path, work: &mut Work) -
     let problems = &mut work.problems;
     let user_name = secret::secret(section, "user_name", SectionKind::UserName, folder, problems);
     let password = secret::secret(section, "password", SectionKind::Password, folder, problems);
+    let tls = tls::tls(section, folder, problems);
     if password.is_some() && user_name.is_none() && is_blank(section, "user_name") {
         problems
             .missing(
@@ -77,6 +78,7 @@ fn line(section: &Section<'_>, name: Arc<str>, folder: &Path, work: &mut Work) -
         client_id,
         user_name,
         password,
+        tls,
         topic_filters: topic_filters(section, work),
         subscribe_qos: section.qos("subscribe_qos", &mut work.problems).unwrap_or(Qos::AtLeastOnce),
         publish_in_flight: section

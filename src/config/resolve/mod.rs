@@ -11,6 +11,7 @@ mod server;
 mod settings;
 pub(super) mod station;
 pub(super) mod tag;
+mod tls;
 
 use super::document::Written;
 use super::problems::Problems;

@@ -1,9 +1,10 @@
-//! User names and passwords. What is written never enters a message.
+//! User names, passwords and passphrases. What is written never enters a message.
 
 use std::path::Path;
 
 use toml::de::DeValue;
 
+use super::tls;
 use crate::config::Secret;
 use crate::config::document::Section;
 use crate::config::keys::SectionKind;
@@ -34,7 +35,12 @@ pub(super) fn secret(
             from_table(&section, folder, problems)
         }
         _ => {
-            let expected = "a string, `{ env = … }`, `{ file = … }` or `{ command = […] }`";
+            let expected = match kind {
+                SectionKind::Password => {
+                    "a string, `{ env = … }`, `{ file = … }`, `{ command = […] }` or `{ jwt = {…} }`"
+                }
+                _ => "a string, `{ env = … }`, `{ file = … }` or `{ command = […] }`",
+            };
             line.wrong_type(key, item, expected, problems);
             None
         }
@@ -42,14 +48,18 @@ pub(super) fn secret(
 }
 
 fn from_table(section: &Section<'_>, folder: &Path, problems: &mut Problems) -> Option<Secret> {
+    let choices = match section.kind {
+        SectionKind::Password => "`env`, `file`, `command` and `jwt`",
+        _ => "`env`, `file` and `command`",
+    };
     let given = section.kind.keys().iter().filter(|key| section.get(key).is_some()).count();
     if given > 1 {
         let message = format!("{} comes from one place only", section.kind.label());
-        problems.wrong(section.place, message).help("keep one of `env`, `file` and `command`");
+        problems.wrong(section.place, message).help(format!("keep one of {choices}"));
         return None;
     }
     if section.is_empty() {
-        let message = format!("{} needs one of `env`, `file` and `command`", section.kind.label());
+        let message = format!("{} needs one of {choices}", section.kind.label());
         problems.missing(section.place, message);
     }
     if let Some(variable) = section.text("env", problems) {
@@ -63,6 +73,9 @@ fn from_table(section: &Section<'_>, folder: &Path, problems: &mut Problems) -> 
             problems.wrong(path.place, "`file` must be a path");
         }
         return Some(Secret::File(folder.join(path.value)));
+    }
+    if section.kind == SectionKind::Password && section.get("jwt").is_some() {
+        return tls::jwt(section, folder, problems).map(Secret::Jwt);
     }
     let place = section.get("command")?.place;
     let words = section.texts("command", problems)?;

@@ -2,10 +2,13 @@
 
 use std::net::Ipv6Addr;
 
-use crate::config::{Scheme, Server, suggest, unsupported};
+use crate::config::{Scheme, Server, suggest};
 use crate::iotag::SyntaxError;
 
 const SCHEMES: [Scheme; 4] = [Scheme::Tcp, Scheme::Tls, Scheme::WebSocket, Scheme::WebSocketTls];
+
+/// What brokers answer to most often.
+const WEB_PATH: &str = "/mqtt";
 
 /// Reads the addresses of a text, separated by commas or semicolons.
 ///
@@ -55,20 +58,30 @@ fn parse(text: &str) -> Result<Server, SyntaxError> {
         Some((at, digits)) => parse_port(digits)
             .ok_or_else(|| SyntaxError::new(rest_at + at, "a port is a number from 1 to 65535"))?,
     };
-    let path = if is_web { path.to_owned() } else { String::new() };
+    let path = if is_web { web_path(path, path_at)? } else { String::new() };
     Ok(Server { scheme, host: host.to_owned(), port, path })
+}
+
+/// The path of a WebSocket with its query; `/mqtt` where none is written.
+fn web_path(path: &str, at: usize) -> Result<String, SyntaxError> {
+    // Whatever else there is, it goes into the first line of a request as it stands.
+    let allowed =
+        |character: char| character.is_ascii_graphic() && !"\"<>\\^`{|}".contains(character);
+    if let Some(offset) = path.find('#') {
+        return Err(SyntaxError::new(at + offset, "the address of a server has no fragment"));
+    }
+    match path.find(|character| !allowed(character)) {
+        Some(offset) => Err(SyntaxError::new(at + offset, "this character cannot be in a path")
+            .help("write it as `%` and two hexadecimal digits")),
+        None if path.starts_with('/') => Ok(path.to_owned()),
+        None => Ok(format!("{WEB_PATH}{path}")),
+    }
 }
 
 /// The scheme, `mqtt` when there is none, and where the rest begins.
 fn scheme(text: &str) -> Result<(Scheme, usize), SyntaxError> {
     let Some(end) = text.find("://") else { return Ok((Scheme::Tcp, 0)) };
     let word = text[..end].to_ascii_lowercase();
-    let later = unsupported::values("servers");
-    if later.contains(&word.as_str()) {
-        return Err(
-            SyntaxError::new(0, format!("`{word}://` is not supported yet")).help("use `mqtt://`")
-        );
-    }
     match SCHEMES.into_iter().find(|scheme| scheme.as_str() == word) {
         Some(scheme) => Ok((scheme, end + 3)),
         None => {
@@ -151,6 +164,11 @@ mod tests {
         assert_eq!(shown("MQTT://broker:1884/"), ["mqtt://broker:1884"]);
         assert_eq!(shown("mqtt://[fe80::1]:1884"), ["mqtt://[fe80::1]:1884"]);
         assert_eq!(shown("[::1]"), ["mqtt://[::1]:1883"]);
+        assert_eq!(shown("mqtts://broker"), ["mqtts://broker:8883"]);
+        assert_eq!(shown("ws://broker"), ["ws://broker:80/mqtt"]);
+        assert_eq!(shown("ws://broker/"), ["ws://broker:80/"]);
+        assert_eq!(shown("wss://[::1]/a/b"), ["wss://[::1]:443/a/b"]);
+        assert_eq!(shown("wss://broker:9001?token=hunter2"), ["wss://broker:9001/mqtt?…"]);
         assert_eq!(
             shown("10.0.0.1, plant-b:1884 ;mqtt://c"),
             ["mqtt://10.0.0.1:1883", "mqtt://plant-b:1884", "mqtt://c:1883"]
@@ -161,7 +179,8 @@ mod tests {
     fn mistakes_have_their_place() {
         for (text, expected) in [
             ("", "0: expected the address of a server"),
-            ("mqtts://a", "0: `mqtts://` is not supported yet"),
+            ("ws://a/b#c", "8: the address of a server has no fragment"),
+            ("ws://a/b\"c", "8: this character cannot be in a path"),
             ("http://a", "0: unknown scheme, expected `mqtt`, `mqtts`, `ws` or `wss`"),
             ("mqtt://u:p@a", "10: a server's address holds no user and password"),
             ("mqtt://a/b", "8: only `ws://` and `wss://` have a path"),

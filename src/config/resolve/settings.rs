@@ -2,7 +2,7 @@
 
 use super::Work;
 use crate::config::document::Section;
-use crate::iotag::json_address::JsonAddress;
+use crate::iotag::time_field::TimeField;
 use crate::iotag::time_mask::{TimeMask, Zone};
 use crate::iotag::{PayloadType, SyntaxError};
 use crate::qos::Qos;
@@ -11,7 +11,7 @@ use crate::qos::Qos;
 #[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) payload_type: Option<PayloadType>,
-    pub(crate) time_field: Option<Option<JsonAddress>>,
+    pub(crate) time_field: Option<Option<TimeField>>,
     pub(crate) time_mask: Option<TimeMask>,
     pub(crate) time_zone: Option<Zone>,
     pub(crate) ignore_missing_time: bool,
@@ -19,8 +19,15 @@ pub(crate) struct Settings {
     pub(crate) publish_retain: bool,
 }
 
-const PAYLOAD_TYPES: &[(&str, PayloadType)] =
-    &[("text", PayloadType::Text), ("json", PayloadType::Json)];
+const PAYLOAD_TYPES: &[(&str, PayloadType)] = &[
+    ("text", PayloadType::Text),
+    ("json", PayloadType::Json),
+    ("influx", PayloadType::Influx),
+    ("csv", PayloadType::Csv),
+    ("xml", PayloadType::Xml),
+    ("bytes", PayloadType::Bytes),
+    ("auto", PayloadType::Auto),
+];
 
 impl Settings {
     /// What holds where nothing is written.
@@ -44,11 +51,25 @@ impl Settings {
                 section.choice("payload_type", PAYLOAD_TYPES, &mut work.problems);
         }
         if section.get("time_field_name").is_some() {
-            let parse = |text: &str| match text {
-                "" => Ok(None),
-                path => JsonAddress::parse(path).map(Some),
+            let payload_type = settings.payload_type;
+            let parse = |text: &str| {
+                let field = (!text.is_empty()).then(|| TimeField::new(text));
+                if let Some(field) = &field {
+                    // Of a type with a mistake the likeliest is taken.
+                    let likely =
+                        if text.starts_with('/') { PayloadType::Xml } else { PayloadType::Json };
+                    field.check(payload_type.unwrap_or(likely))?;
+                }
+                Ok(field)
             };
             settings.time_field = parsed(section, "time_field_name", parse, work);
+        } else if let (Some(item), Some(payload_type), Some(Some(field))) =
+            (section.get("payload_type"), settings.payload_type, &settings.time_field)
+            && let Err(error) = field.check(payload_type)
+        {
+            let message =
+                format!("the line's `time_field_name` is no place in such payloads: {error}");
+            work.problems.wrong(item.place, message);
         }
         if section.get("time_mask").is_some() {
             settings.time_mask = parsed(section, "time_mask", TimeMask::parse, work);

@@ -1,7 +1,9 @@
 //! `[[station]]`: what topics are routed to.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use jiff::SignedDuration;
 use rustc_hash::FxHashMap;
 
 use super::Work;
@@ -30,6 +32,8 @@ pub(crate) struct Entry {
     pub(crate) payload_type: Option<PayloadType>,
 }
 
+/// Longest `max_age`.
+const MAX_AGE_MAX: Duration = Duration::from_secs(100 * 365 * 86_400);
 const ON_MISSING: &[(&str, OnMissing)] = &[("bad", OnMissing::Bad), ("keep", OnMissing::Keep)];
 
 impl Stations {
@@ -114,6 +118,12 @@ impl Stations {
         }
         let on_missing = section.choice("on_missing", ON_MISSING, problems);
         let out_topic = out_topic(section, problems);
+        let csv_delimiter = csv_delimiter(section, problems).unwrap_or(b',');
+        let max_age = section
+            .duration("max_age", MAX_AGE_MAX, problems)
+            .filter(|age| !age.is_zero())
+            .and_then(|age| SignedDuration::try_from(age).ok());
+        let csv_header = section.logical("csv_header", problems).unwrap_or(true);
         let payload_type = match (line, section.get("payload_type")) {
             // Of a line that is unknown nothing is known.
             (None, None) => None,
@@ -130,6 +140,9 @@ impl Stations {
                 time_mask: settings.time_mask?,
                 time_zone: settings.time_zone?,
                 ignore_missing_time: settings.ignore_missing_time,
+                csv_delimiter,
+                csv_header,
+                max_age,
                 subscribe_address,
                 on_missing: on_missing.unwrap_or(OnMissing::Bad),
                 out_topic,
@@ -185,6 +198,19 @@ fn check_subscription(written: Written<&str>, address: &StationAddress, problems
         problems
             .wrong(written.place, message)
             .help("leave out `subscribe_address` and extend the line's `topic_filter`");
+    }
+}
+
+/// One ASCII character that is neither a quote nor a line end.
+fn csv_delimiter(section: &Section<'_>, problems: &mut Problems) -> Option<u8> {
+    let delimiter = section.text("csv_delimiter", problems)?;
+    match delimiter.value.as_bytes() {
+        [byte] if byte.is_ascii() && !matches!(byte, b'"' | b'\r' | b'\n' | 0) => Some(*byte),
+        _ => {
+            let message = "`csv_delimiter` must be one character, such as `,`, `;` or a tab";
+            problems.wrong(delimiter.place, message);
+            None
+        }
     }
 }
 

@@ -12,7 +12,11 @@ use crate::config::problems::Problems;
 use crate::config::raw_tag::{Field, RawTag, Scalar, TagKey};
 use crate::config::source::Place;
 use crate::config::suggest;
+use crate::iotag::bytes_address::BytesAddress;
 use crate::iotag::json_address::JsonAddress;
+use crate::iotag::line_address::LineAddress;
+use crate::iotag::when::When;
+use crate::iotag::xml_address::XmlAddress;
 use crate::iotag::{Number, Station, StationId, Tag, TagAddress, TagType, Value, output};
 use crate::topic;
 
@@ -21,8 +25,8 @@ pub(crate) struct Tags {
     names: Names,
     count: u32,
     pub(crate) tags: Vec<Tag>,
-    /// First place of each input address of each station.
-    inputs: FxHashMap<(u32, Input), Place>,
+    /// First place of each input address of each station, with its condition.
+    inputs: FxHashMap<(u32, Input, Option<When>), Place>,
     /// First OUT_TOPIC of each station.
     out_topics: FxHashMap<u32, Place>,
     shared: FxHashMap<Arc<str>, Arc<str>>,
@@ -34,6 +38,11 @@ enum Input {
     Word(&'static str),
     TopicLevel(usize),
     Json(JsonAddress),
+    JsonPath(String),
+    Line(LineAddress),
+    Column(Arc<str>),
+    Xml(XmlAddress),
+    Bytes(BytesAddress),
 }
 
 impl Input {
@@ -42,10 +51,16 @@ impl Input {
             TagAddress::InTopic => Self::Word("IN_TOPIC"),
             TagAddress::InData => Self::Word("IN_DATA"),
             TagAddress::InId => Self::Word("IN_ID"),
+            TagAddress::AckId => Self::Word("ACK_ID"),
             TagAddress::OutTopic => Self::Word("OUT_TOPIC"),
             TagAddress::OutValue => Self::Word("OUT_VALUE"),
             TagAddress::TopicLevel(level) => Self::TopicLevel(*level),
             TagAddress::Json(address) => Self::Json(address.clone()),
+            TagAddress::JsonPath(path) => Self::JsonPath(path.as_str().to_owned()),
+            TagAddress::Line(address) => Self::Line(address.clone()),
+            TagAddress::Column(column) => Self::Column(Arc::clone(column)),
+            TagAddress::Xml(address) => Self::Xml(address.clone()),
+            TagAddress::Bytes(address) => Self::Bytes(*address),
         }
     }
 }
@@ -57,6 +72,7 @@ struct Parts {
     tag_type: TagType,
     address: TagAddress,
     address_text: Arc<str>,
+    when: Option<When>,
 }
 
 impl Tags {
@@ -85,6 +101,7 @@ impl Tags {
         let station = station_of(raw, stations, stations_known, &mut work.problems);
         let tag_type = tag_type(raw, &mut work.problems);
         let address = address(raw, work);
+        let when = when(raw, work);
         if let (Some((written, address)), Some(tag_type)) = (&address, tag_type)
             && let Err(message) = address.check_type(tag_type)
         {
@@ -97,7 +114,17 @@ impl Tags {
             {
                 work.problems.wrong(written.place, message);
             }
-            self.check_address(station, *written, address, tag_type, &mut work.problems);
+            let station_parts = &stations.entries[station as usize].station;
+            if let Some(station_parts) = station_parts
+                && let Err(message) = address.check_station(station_parts)
+            {
+                work.problems.wrong(written.place, message);
+            }
+            // Of a condition with a mistake nobody knows what it sets apart.
+            if let Some(when) = &when {
+                let input = (Input::of(address), when.clone());
+                self.check_address(station, *written, address, input, tag_type, &mut work.problems);
+            }
         }
         let entry = station.map(|station| &stations.entries[station as usize]);
         let station_parts = entry.and_then(|entry| entry.station.as_ref());
@@ -109,6 +136,7 @@ impl Tags {
                 tag_type: tag_type?,
                 address,
                 address_text: written.value.into(),
+                when: when?,
             })
         };
         let parts = parts();
@@ -122,6 +150,7 @@ impl Tags {
         station: u32,
         written: Written<&str>,
         address: &TagAddress,
+        (input, when): (Input, Option<When>),
         tag_type: Option<TagType>,
         problems: &mut Problems,
     ) {
@@ -139,7 +168,7 @@ impl Tags {
             // Of a tag without a type nobody knows its direction.
             _ if tag_type.is_none_or(TagType::is_output) => {}
             _ => {
-                let key = (station, Input::of(address));
+                let key = (station, input, when);
                 let first = *self.inputs.entry(key).or_insert(written.place);
                 if first != written.place {
                     let message = format!(
@@ -204,6 +233,7 @@ impl Tags {
             tag_type: parts.tag_type,
             address: parts.address,
             address_text: parts.address_text,
+            when: parts.when,
             description: description.into(),
             unit: self.share(unit),
             scale: value(scale).unwrap_or(Number::Integer(1)),
@@ -273,6 +303,24 @@ fn address<'r>(raw: &'r RawTag<'_>, work: &mut Work) -> Option<(Written<&'r str>
     }
 }
 
+/// The condition, if there is one; `None` where a mistake has been reported.
+fn when(raw: &RawTag<'_>, work: &mut Work) -> Option<Option<When>> {
+    let Some(written) = text(raw, TagKey::When, &mut work.problems) else {
+        return raw.get(TagKey::When).is_none().then_some(None);
+    };
+    if written.value.trim().is_empty() {
+        return Some(None);
+    }
+    match When::parse(written.value) {
+        Ok(when) => Some(Some(when)),
+        Err(error) => {
+            let content = written.content(&work.sources);
+            work.problems.wrong_syntax(written.place, content, error);
+            None
+        }
+    }
+}
+
 /// Fields that mean nothing for the type.
 fn check_fields(raw: &RawTag<'_>, tag_type: TagType, problems: &mut Problems) {
     let numeric = matches!(
@@ -296,7 +344,9 @@ fn check_fields(raw: &RawTag<'_>, tag_type: TagType, problems: &mut Problems) {
         refuse(TagKey::OnText, "Di, Do and Qi");
         refuse(TagKey::OffText, "Di, Do and Qi");
     }
-    if !tag_type.is_output() {
+    if tag_type.is_output() {
+        refuse(TagKey::When, "inputs");
+    } else {
         refuse(TagKey::Initial, "outputs");
     }
 }

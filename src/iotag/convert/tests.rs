@@ -4,7 +4,7 @@ use crate::iotag::{PayloadType, Station};
 
 /// Converts the JSON text `raw` and shows what comes out.
 fn convert(tag: &Tag, station: &Station, raw: &str) -> String {
-    let datum = json::datum(raw).unwrap();
+    let datum = json::datum(raw);
     match Conversion::of(tag).convert(&datum, &station.time_mask, &station.time_zone) {
         Ok(value) => value.to_json().to_string(),
         Err(reason) => reason.to_string(),

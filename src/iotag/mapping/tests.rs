@@ -1,6 +1,7 @@
 use super::*;
 use crate::iotag::TagType::{self, Ai, Ci, Di, TxtI};
 use crate::iotag::testing::{station, tag, timed};
+use crate::iotag::{Station, Tag};
 
 const RECEIVED: &str = "2026-01-01T00:00:00Z";
 
@@ -16,7 +17,8 @@ fn map(
     let plan =
         StationPlan::compile(station, numbered.map(|(number, tag)| (TagId(number as u32), tag)));
     let received = RECEIVED.parse().unwrap();
-    let message = InMessage { topic: "site/pump/data", payload, packet_id: 7, received };
+    let message =
+        InMessage { topic: "site/pump/data", payload, content_type: None, packet_id: 7, received };
     let mut updates = Vec::new();
     let report = plan.map(&message, &mut updates);
     let show = |update: &TagUpdate| {
@@ -226,13 +228,29 @@ fn a_time_field_is_the_time_of_the_payload() {
         let ignoring = Station { ignore_missing_time: true, ..station.clone() };
         check(&ignoring, &tags[..1], payload, &["0 1.0 ok"]);
     }
-    for (time, shown) in [("\"soon\"", "\"soon\""), ("true", "true"), ("[1]", "[1]")] {
+    for (time, shown) in [("\"soon\"", "soon"), ("true", "true"), ("[1]", "[1]")] {
         let payload = format!(r#"{{"v":1,"t":{time}}}"#);
         let (updates, report) = map(&station, &tags[..2], payload.as_bytes());
         assert_eq!(updates, ["0 1.0 uncertain/bad_time", "1 - bad/path_missing"]);
         assert_eq!(report.time_unreadable.as_deref(), Some(shown));
         assert!(!report.time_missing);
     }
+}
+
+#[test]
+fn samples_older_than_max_age_are_discarded_and_counted() {
+    let station = Station {
+        max_age: Some(jiff::SignedDuration::from_secs(60)),
+        ..timed(PayloadType::Json, "[].t", "RFC3339")
+    };
+    let payload = br#"[{"v":1,"t":"2025-12-31T23:58:59Z"},{"v":2,"t":"2025-12-31T23:59:00Z"},
+        {"v":3,"t":"2026-01-01T01:00:00Z"},{"v":4}]"#;
+    let (updates, report) = map(&station, &[(Ci, "JA=[].v"), (TxtI, "TL=1")], payload);
+    assert_eq!(
+        updates,
+        ["0 2 ok 2025-12-31T23:59:00Z", "0 3 ok 2026-01-01T01:00:00Z", "0 4 ok", "1 \"site\" ok"]
+    );
+    assert_eq!(report.discarded, 1);
 }
 
 #[test]
@@ -273,7 +291,7 @@ fn every_sample_has_its_own_time() {
             "4 2.0 ok 1970-01-01T00:00:01Z",
         ]
     );
-    assert_eq!(report.time_unreadable.as_deref(), Some("\"x\""));
+    assert_eq!(report.time_unreadable.as_deref(), Some("x"));
     let (updates, report) = map(&station, &tags[..1], br#"{"values":{"v":1}}"#);
     assert_eq!(updates, ["0 1.0 ok"]);
     assert!(report.time_missing);
@@ -350,4 +368,218 @@ fn payloads_of_the_seed_documents() {
         r#"{"type":"NEWSPT","swop_version":0.1,"datapoint":"b","value":20.3,"priority":13}"#,
         &["0 \"NEWSPT\" ok", "1 20.3 ok", "2 13 ok", "3 \"0.1\" ok"],
     );
+}
+
+/// As [`map`], of a message with a Content Type.
+fn map_content(
+    station: &Station,
+    tags: &[(TagType, &str)],
+    content_type: Option<&str>,
+    payload: &[u8],
+) -> Vec<String> {
+    let tags: Vec<Tag> = tags.iter().map(|(tag_type, address)| tag(*tag_type, address)).collect();
+    let numbered = tags.iter().enumerate();
+    let plan =
+        StationPlan::compile(station, numbered.map(|(number, tag)| (TagId(number as u32), tag)));
+    let received = RECEIVED.parse().unwrap();
+    let message = InMessage { topic: "t", payload, content_type, packet_id: 0, received };
+    let mut updates = Vec::new();
+    plan.map(&message, &mut updates);
+    let show = |update: &TagUpdate| {
+        let value = update.value.as_ref().map_or("-".into(), |value| value.to_json().to_string());
+        format!("{} {value} {}", update.tag.0, update.reason)
+    };
+    updates.iter().map(show).collect()
+}
+
+#[test]
+fn every_payload_type_is_mapped() {
+    check(
+        &station(PayloadType::Influx),
+        &[
+            (Ai, "LP=RoomTemperature"),
+            (Ai, "LP=ExtTemperature"),
+            (TxtI, "LP=Other"),
+            (Ci, "LP=RoomTemperature n"),
+        ],
+        "RoomTemperature value=20.3 1465839830100400200\nExtTemperature value=14.7 1465839830100400200\n\
+         RoomTemperature value=22.3 1465839831000000000",
+        &[
+            "0 20.3 ok 2016-06-13T17:43:50.1004002Z",
+            "0 22.3 ok 2016-06-13T17:43:51Z",
+            "1 14.7 ok 2016-06-13T17:43:50.1004002Z",
+            "3 - bad/path_missing 2016-06-13T17:43:51Z",
+        ],
+    );
+    check(
+        &timed(PayloadType::Csv, "t", "UNIX"),
+        &[(Ai, "CA=v"), (Di, "CA=on"), (Ci, "CA=x")],
+        "t,v,on\n1,2.5,yes\n2,,no\n",
+        &[
+            "0 2.5 ok 1970-01-01T00:00:01Z",
+            "0 - bad/null 1970-01-01T00:00:02Z",
+            "1 true ok 1970-01-01T00:00:01Z",
+            "1 false ok 1970-01-01T00:00:02Z",
+            "2 - bad/path_missing",
+        ],
+    );
+    check(
+        &timed(PayloadType::Xml, "/d/@t", "RFC3339"),
+        &[(Ai, "XA=/d/v[2]"), (Ci, "XA=/d/w"), (TxtI, "XA=/d/v/@unit")],
+        r#"<d t="2024-01-01T00:00:00Z"><v unit="V"> 1 </v><v>2.5</v></d>"#,
+        &[
+            "0 2.5 ok 2024-01-01T00:00:00Z",
+            "1 - bad/path_missing 2024-01-01T00:00:00Z",
+            "2 \"V\" ok 2024-01-01T00:00:00Z",
+        ],
+    );
+    check(
+        &station(PayloadType::Bytes),
+        &[(Ci, "RA=0:u16be"), (Di, "RA=0:bit:0"), (TxtI, "RA=1:text:3"), (Ci, "RA=9:u8")],
+        "1a\0\0",
+        &["0 12641 ok", "1 true ok", "2 \"a\" ok", "3 - bad/path_missing"],
+    );
+    for (payload_type, tag, payload) in [
+        (PayloadType::Influx, "LP=m", "nonsense"),
+        (PayloadType::Csv, "CA=a", ""),
+        (PayloadType::Xml, "XA=/a", "<a>"),
+    ] {
+        let (updates, report) = map(&station(payload_type), &[(Ai, tag)], payload.as_bytes());
+        assert_eq!(updates, ["0 - bad/bad_payload"], "{payload_type:?}");
+        assert!(report.bad_payload.is_some());
+    }
+}
+
+#[test]
+fn json_paths_are_samples_or_one_text() {
+    let station = timed(PayloadType::Json, "t", "UNIX");
+    let payload = r#"{"t":1,"values":[{"id":"x","v":1},{"id":"y","v":"2"}]}"#;
+    check(
+        &station,
+        &[
+            (Ai, "JP=$.values[*].v"),
+            (TxtI, "JP=$.values[*].v"),
+            (TxtI, "JP=$.values[0].id"),
+            (Ci, "JP=$.values[?@.id == 'y'].v"),
+            (Ci, "JP=$.values[?@.id == 'z'].v"),
+            (Ci, "JP=$.nothing"),
+            (TxtI, "JP=$.values[0]"),
+            (Ai, "JA=values[1].v"),
+        ],
+        payload,
+        &[
+            "0 1.0 ok 1970-01-01T00:00:01Z",
+            "0 2.0 ok 1970-01-01T00:00:01Z",
+            r#"1 "[1,\"2\"]" ok 1970-01-01T00:00:01Z"#,
+            r#"2 "x" ok 1970-01-01T00:00:01Z"#,
+            "3 2 ok 1970-01-01T00:00:01Z",
+            "5 - bad/path_missing 1970-01-01T00:00:01Z",
+            r#"6 "{\"id\":\"x\",\"v\":1}" ok 1970-01-01T00:00:01Z"#,
+            "7 1.0 ok 1970-01-01T00:00:01Z",
+        ],
+    );
+    check(&json(), &[(Ai, "JP=$")], "14.47", &["0 14.47 ok"]);
+}
+
+#[test]
+fn auto_follows_the_content_type() {
+    let auto = station(PayloadType::Auto);
+    let tags = [
+        (Ai, "JA=v"),
+        (Ai, "CA=v"),
+        (Ai, "XA=/v"),
+        (Ci, "RA=0:u8"),
+        (TxtI, "IN_DATA"),
+        (Ai, "LP=m"),
+    ];
+    let map = |content_type, payload: &[u8]| map_content(&auto, &tags, content_type, payload);
+    assert_eq!(map(None, b"{\"v\":1}"), [r#"4 "{\"v\":1}" ok"#, "0 1.0 ok"]);
+    assert_eq!(map(Some("Text/CSV; x=y"), b"v\n2"), [r#"4 "v\n2" ok"#, "1 2.0 ok"]);
+    assert_eq!(map(Some("application/xml"), b"<v>3</v>"), [r#"4 "<v>3</v>" ok"#, "2 3.0 ok"]);
+    assert_eq!(map(Some("application/octet-stream"), b"A"), [r#"4 "A" ok"#, "3 65 ok"]);
+    assert_eq!(map(Some("text/plain"), b"x"), [r#"4 "x" ok"#]);
+    assert_eq!(map(Some("image/png"), b"x"), [r#"4 "x" ok"#]);
+    assert_eq!(map(Some("application/json"), b"x"), [r#"4 "x" ok"#, "0 - bad_payload"]);
+    let packed = crate::iotag::output::packed(b"{\"v\":1}").unwrap();
+    assert_eq!(map(Some("application/gzip"), &packed), [r#"4 "{\"v\":1}" ok"#, "0 1.0 ok"]);
+    assert_eq!(map(Some("application/gzip"), b"x"), ["4 - bad_payload", "0 - bad_payload"]);
+    let text = station(PayloadType::Text);
+    let tags = [(TxtI, "IN_DATA")];
+    assert_eq!(
+        map_content(&text, &tags, Some("application/gzip"), &packed),
+        [r#"0 "{\"v\":1}" ok"#]
+    );
+}
+
+#[test]
+fn conditions_decide_which_messages_touch_a_tag() {
+    use crate::iotag::when::When;
+    let conditional = |tag_type, address, when: &str| Tag {
+        when: Some(When::parse(when).unwrap()),
+        ..tag(tag_type, address)
+    };
+    let tags = [
+        conditional(Ai, "JA=value", "type=NEWSPT & datapoint=abc"),
+        conditional(TxtI, "IN_TOPIC", "type=ACKSPT"),
+        conditional(TxtI, "JA=type", "swop_version=0.1"),
+        conditional(TxtI, "JA=datapoint", r#"swop_version="0.1""#),
+        conditional(Ai, "JA=value", "points[id=7].on=true"),
+    ];
+    let map = |station: &Station, payload: &str| {
+        let numbered = tags.iter().enumerate();
+        let plan = StationPlan::compile(
+            station,
+            numbered.map(|(number, tag)| (TagId(number as u32), tag)),
+        );
+        let received = RECEIVED.parse().unwrap();
+        let message = InMessage {
+            topic: "t",
+            payload: payload.as_bytes(),
+            content_type: None,
+            packet_id: 0,
+            received,
+        };
+        let mut updates = Vec::new();
+        plan.map(&message, &mut updates);
+        updates.iter().map(|update| update.tag.0).collect::<Vec<_>>()
+    };
+    let station = json();
+    let newspt = r#"{"type":"NEWSPT","swop_version":0.10,"datapoint":"abc","value":20.3}"#;
+    assert_eq!(map(&station, newspt), [0, 2]);
+    assert_eq!(map(&station, &newspt.replace("0.10", "\"0.1\"")), [0, 2, 3]);
+    assert_eq!(map(&station, &newspt.replace("abc", "abd")), [2]);
+    assert_eq!(map(&station, r#"{"type":"ACKSPT"}"#), [1]);
+    assert_eq!(map(&station, r#"{"points":[{"id":6},{"id":7,"on":true}]}"#), [4]);
+    assert_eq!(map(&station, "{"), [] as [u32; 0]);
+    // For every kind of address, whatever the payload's type.
+    assert_eq!(map(&super::tests::station(PayloadType::Text), r#"{"type":"ACKSPT"}"#), [1]);
+    assert_eq!(map(&super::tests::station(PayloadType::Text), "no JSON"), [] as [u32; 0]);
+}
+
+#[test]
+fn updates_are_explained() {
+    let station = timed(PayloadType::Json, "t", "UNIX");
+    let tags = [tag(Ai, "JA=v"), tag(Ai, "JA=w"), tag(TxtI, "TL=1")];
+    let numbered = tags.iter().enumerate();
+    let plan =
+        StationPlan::compile(&station, numbered.map(|(number, tag)| (TagId(number as u32), tag)));
+    let received = RECEIVED.parse().unwrap();
+    let payload = br#"{"v":"five","t":"soon"}"#;
+    let message = InMessage { topic: "a/b", payload, content_type: None, packet_id: 0, received };
+    let (mut updates, mut traces) = (Vec::new(), Vec::new());
+    plan.explain(&message, &mut updates, &mut traces);
+    let trace = |tag, taken: Option<&str>, time| Trace {
+        tag: TagId(tag),
+        taken: taken.map(Into::into),
+        time,
+    };
+    assert_eq!(
+        traces,
+        [
+            trace(0, Some("five"), TimeOrigin::Unreadable),
+            trace(1, None, TimeOrigin::Unreadable),
+            trace(2, Some("a"), TimeOrigin::Received),
+        ]
+    );
+    assert_eq!(updates.len(), traces.len());
 }

@@ -1,48 +1,202 @@
 //! JSON payloads (RFC 8259), walked once whatever the number of addresses.
 //!
-//! The addresses of a station are one tree ([`JsonPlan`], made in [`tree`]); [`walk`] leads a
-//! streaming parser along it and notes the raw text of what stands at its leaves. Everything else
-//! is skipped, and nothing becomes a document in memory.
+//! The addresses of a station are one tree ([`tree`]); [`walk`] leads a streaming parser along it
+//! and notes the raw text of what stands at its leaves. Everything else is skipped, and nothing
+//! becomes a document in memory, unless there are JSONPath addresses, which need one.
 
 mod tree;
 mod walk;
 
 use std::borrow::Cow;
 
-use super::Datum;
+use serde_json::Value as Document;
 
-pub(in crate::iotag) use tree::JsonPlan;
-pub(in crate::iotag) use walk::{Sample, Walk};
+use super::{Absence, Datum, Found, SourceTime, Times, place, utf8};
+use crate::iotag::json_address::JsonAddress;
+use crate::iotag::json_path::JsonPath;
+use crate::iotag::mapping::MappingReport;
+use tree::Tree;
+use walk::Walk;
 
-/// The JSON text of a payload: UTF-8, without a leading byte order mark.
-pub(in crate::iotag) fn text(payload: &[u8]) -> Result<&str, String> {
-    match std::str::from_utf8(payload) {
-        Ok(text) => Ok(text.strip_prefix('\u{feff}').unwrap_or(text)),
-        Err(error) => {
-            let (line, column) = place(payload, error.valid_up_to());
-            Err(format!("not UTF-8 at line {line} column {column}"))
+/// The JSON addresses of a station, compiled.
+pub(in crate::iotag) struct JsonPlan {
+    tree: Tree,
+    /// Slots of JSONPath addresses come after those of the tree.
+    paths: Vec<PlannedPath>,
+}
+
+struct PlannedPath {
+    path: JsonPath,
+    /// Several values are one text.
+    joined: bool,
+}
+
+/// An address of a plan: those of the tree are counted apart from JSONPath ones until all are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::iotag) enum JsonSlot {
+    Address(u32),
+    Path(u32),
+}
+
+impl JsonPlan {
+    /// A plan with a time field, if the station has one.
+    pub(in crate::iotag) fn new(time_field: Option<&JsonAddress>) -> Self {
+        Self { tree: Tree::new(time_field), paths: Vec::new() }
+    }
+
+    pub(in crate::iotag) fn insert(&mut self, address: &JsonAddress) -> JsonSlot {
+        JsonSlot::Address(self.tree.insert(address))
+    }
+
+    /// `joined`: several values are one text instead of one sample each.
+    pub(in crate::iotag) fn insert_path(&mut self, path: &JsonPath, joined: bool) -> JsonSlot {
+        self.paths.push(PlannedPath { path: path.clone(), joined });
+        JsonSlot::Path(self.paths.len() as u32 - 1)
+    }
+
+    /// To be called once, after the last address.
+    pub(in crate::iotag) fn finish(&mut self) {
+        self.tree.finish();
+    }
+
+    /// The slot that [`Self::take`] uses for an address of a finished plan.
+    pub(in crate::iotag) fn slot(&self, slot: JsonSlot) -> u32 {
+        match slot {
+            JsonSlot::Address(slot) => slot,
+            JsonSlot::Path(number) => self.tree.slot_count() as u32 + number,
+        }
+    }
+
+    /// Takes a payload apart. The error says why it cannot be parsed, with line and column.
+    pub(in crate::iotag) fn take<'a>(
+        &self,
+        payload: &'a [u8],
+        times: &Times,
+        report: &mut MappingReport,
+    ) -> Result<Found<'a>, String> {
+        let text = utf8(payload)?;
+        let walk = self.tree.walk(text)?;
+        let tree_slots = self.tree.slot_count();
+        let mut found = Found::new(tree_slots + self.paths.len(), Absence::NotCarried);
+        let read = self.read_times(&walk, times, report);
+        for sample in walk.samples.iter().filter(|sample| sample.alive) {
+            let time = self.time_of(sample.slot, sample.scope, &read);
+            found.push(sample.slot, datum(sample.raw), time)?;
+        }
+        let message_time = read.message.unwrap_or_default();
+        for slot in 0..tree_slots as u32 {
+            if walk.is_missing(&self.tree, slot) {
+                let timed = self.tree.is_timed(slot);
+                let time = if timed { message_time } else { SourceTime::Unstated };
+                found.set_absence(slot, Absence::Missing(time));
+            }
+        }
+        if !self.paths.is_empty() {
+            self.take_paths(text, message_time, &mut found)?;
+        }
+        Ok(found)
+    }
+
+    fn take_paths(
+        &self,
+        text: &str,
+        time: SourceTime,
+        found: &mut Found<'_>,
+    ) -> Result<(), String> {
+        let document: Document = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        for (slot, planned) in (self.tree.slot_count() as u32..).zip(&self.paths) {
+            let selected = planned.path.select(&document);
+            match selected.as_slice() {
+                [] if planned.path.is_singular() => {
+                    found.set_absence(slot, Absence::Missing(time));
+                }
+                several @ [_, _, ..] if planned.joined => {
+                    let text = serde_json::to_string(several).unwrap_or_default();
+                    found.push(slot, Datum::Compound(Cow::Owned(text)), time)?;
+                }
+                values => {
+                    for value in values {
+                        found.push(slot, datum_of(value), time)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read_times(&self, walk: &Walk<'_>, times: &Times, report: &mut MappingReport) -> Read {
+        let mut read = Read { message: None, scoped: Vec::new() };
+        let Some(slot) = self.tree.time_slot() else { return read };
+        let mut samples = walk.samples.iter().filter(|sample| sample.slot == slot && sample.alive);
+        if self.tree.time_is_scoped() {
+            for sample in samples {
+                read.scoped.push((sample.scope, times.read(&datum(sample.raw), report)));
+            }
+            read.scoped.sort_by_key(|(scope, _)| *scope);
+        } else {
+            let first = samples.next();
+            read.message = Some(
+                first.map_or(SourceTime::Missing, |sample| times.read(&datum(sample.raw), report)),
+            );
+        }
+        read
+    }
+
+    fn time_of(&self, slot: u32, scope: u32, read: &Read) -> SourceTime {
+        if !self.tree.is_timed(slot) {
+            return SourceTime::Unstated;
+        }
+        if let Some(time) = read.message {
+            return time;
+        }
+        match read.scoped.binary_search_by_key(&scope, |(scope, _)| *scope) {
+            Ok(found) => read.scoped[found].1,
+            Err(_) => SourceTime::Missing,
         }
     }
 }
 
-/// What a raw JSON value is; an error when it is a text whose escapes are no characters.
-pub(in crate::iotag) fn datum(raw: &str) -> Result<Datum<'_>, serde_json::Error> {
-    Ok(match raw.as_bytes().first() {
-        Some(b'"') => Datum::Text(unescaped(raw)?),
-        Some(b'{' | b'[') => Datum::Compound(raw),
+/// What the time field of a document says.
+struct Read {
+    /// One time for all; `None`: there is no such time field.
+    message: Option<SourceTime>,
+    /// Times of the elements of an array, by scope, ascending.
+    scoped: Vec<(u32, SourceTime)>,
+}
+
+/// What a raw JSON value is.
+pub(in crate::iotag) fn datum(raw: &str) -> Datum<'_> {
+    match raw.as_bytes().first() {
+        Some(b'"') => match unescaped(raw) {
+            Some(text) => Datum::Text(text),
+            None => Datum::Broken(raw),
+        },
+        Some(b'{' | b'[') => Datum::Compound(Cow::Borrowed(raw)),
         Some(b't') => Datum::Boolean(true),
         Some(b'f') => Datum::Boolean(false),
         Some(b'n') | None => Datum::Null,
         Some(_) => Datum::Number(Cow::Borrowed(raw)),
-    })
+    }
 }
 
-fn unescaped(raw: &str) -> Result<Cow<'_, str>, serde_json::Error> {
+/// What a value of a document in memory is.
+fn datum_of(value: &Document) -> Datum<'static> {
+    match value {
+        Document::Null => Datum::Null,
+        Document::Bool(on) => Datum::Boolean(*on),
+        Document::Number(number) => Datum::Number(Cow::Owned(number.to_string())),
+        Document::String(text) => Datum::Text(Cow::Owned(text.clone())),
+        compound => Datum::Compound(Cow::Owned(compound.to_string())),
+    }
+}
+
+/// `None` when an escape is no character: half of a surrogate pair.
+fn unescaped(raw: &str) -> Option<Cow<'_, str>> {
     if memchr::memchr(b'\\', raw.as_bytes()).is_none() {
         // The parser has seen the closing quote.
-        return Ok(Cow::Borrowed(raw.get(1..raw.len() - 1).unwrap_or_default()));
+        return raw.get(1..raw.len() - 1).map(Cow::Borrowed);
     }
-    serde_json::from_str::<String>(raw).map(Cow::Owned)
+    serde_json::from_str::<String>(raw).ok().map(Cow::Owned)
 }
 
 /// A JSON value without blanks between its tokens; texts and numbers stay as they are written.
@@ -64,13 +218,6 @@ pub(in crate::iotag) fn compact(raw: &str) -> String {
     }
     compact.push_str(&raw[start..]);
     compact
-}
-
-/// Line and column, both from 1, the column in bytes, of an offset.
-fn place(text: &[u8], offset: usize) -> (usize, usize) {
-    let before = &text[..offset.min(text.len())];
-    let line_start = memchr::memrchr(b'\n', before).map_or(0, |at| at + 1);
-    (memchr::memchr_iter(b'\n', before).count() + 1, before.len() - line_start + 1)
 }
 
 #[cfg(test)]

@@ -139,3 +139,19 @@ fn the_start_restores_what_is_stored() {
     assert_eq!(table.len(), 5);
     assert!(!table.is_empty());
 }
+
+#[test]
+fn a_written_null_is_told_from_never_written() {
+    let output = tag(Ao, "JA=x");
+    let mut table = table(&output);
+    assert_eq!(table.written(TagId(0)), None);
+    table.apply(good(Value::Real(1.0), 1));
+    assert_eq!(table.written(TagId(0)), Some(Some(&Value::Real(1.0))));
+    let null = TagUpdate { value: None, ..good(Value::Real(0.0), 2) };
+    assert_eq!(show(table.apply(null)), "- good/ok 2");
+    assert_eq!(table.written(TagId(0)), Some(None));
+    let stored = table.read(TagId(0)).cloned();
+    let restored = TagTable::new(std::iter::once(&output), |_| stored.clone(), at(9));
+    assert_eq!(restored.written(TagId(0)), Some(None));
+    assert_eq!(show(restored.read(TagId(0)).cloned()), "- uncertain/restored 2");
+}

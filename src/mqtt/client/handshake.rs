@@ -1,5 +1,6 @@
 //! From the decision to connect to the answer of the last SUBSCRIBE.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use super::{Client, Credentials, Event, Output, Phase, PublishOutcome};
@@ -91,10 +92,13 @@ impl Client {
         let connection = &mut self.connection;
         connection.up_since = Some(now);
         connection.limits = connack.limits;
-        if self.options.publish_in_flight > 0 {
-            let configured = usize::from(self.options.publish_in_flight);
-            connection.limits.in_flight_max = connection.limits.in_flight_max.min(configured);
-        }
+        let configured = usize::from(self.options.publish_in_flight);
+        connection.in_flight_max = match (connection.limits.in_flight_max, configured) {
+            (None, 0) => bounds::IN_FLIGHT_MAX,
+            (None, configured) => configured,
+            (Some(allowed), 0) => allowed,
+            (Some(allowed), configured) => allowed.min(configured),
+        };
         if self.options.keep_alive > 0 {
             let seconds = u64::from(self.options.keep_alive);
             let keep_alive = std::time::Duration::from_secs(seconds);
@@ -104,24 +108,29 @@ impl Client {
         }
         let session_expected = self.persistent && self.session.client_id.is_some();
         self.event(Event::Up { session_present, session_expected });
-        let forgotten = self.persistent && self.reconcile_session(session_present);
-        let subscribe = Gated::Subscribe;
-        let seq = if forgotten { self.last_seq } else { self.durable };
-        self.pass_gate(now, seq, subscribe)?;
+        if self.persistent {
+            self.reconcile_session(session_present);
+        }
+        let asked = self.remember_asked();
+        if asked && self.last_seq > self.durable {
+            self.timers.set(Timer::SubscribeGate, now + bounds::SUBSCRIBE_GATE_TIME);
+            self.pass_gate(now, self.last_seq, Gated::Subscribe)?;
+        } else {
+            self.subscribe(now)?;
+        }
         self.resume(now)
     }
 
-    /// Brings the session in line with what the server says of it; true: something that could be
-    /// mistaken for the state of the new session is about to be forgotten.
-    fn reconcile_session(&mut self, session_present: bool) -> bool {
+    /// Brings the session in line with what the server says of it.
+    fn reconcile_session(&mut self, session_present: bool) {
         let expected = self.session.client_id.is_some();
-        let mut forgotten = false;
         if !session_present {
             if expected {
                 self.say_what_is_lost();
             }
-            forgotten = self.session.received.values().any(|received| received.settled);
-            for change in self.session.on_lost(self.connection.epoch) {
+            let wanted = names(&self.options.subscriptions);
+            let is_wanted = |filter: &str| wanted.contains(filter);
+            for change in self.session.on_lost(self.connection.epoch, is_wanted) {
                 self.record(change);
             }
             self.end_released();
@@ -131,7 +140,6 @@ impl Client {
             let change = self.session.meta_change();
             self.record(change);
         }
-        forgotten
     }
 
     fn say_what_is_lost(&mut self) {
@@ -192,8 +200,7 @@ impl Client {
     }
 
     fn request_filters(&mut self, now: Instant, wanted: &[Subscription]) -> Result<(), Fault> {
-        let names: std::collections::BTreeSet<&str> =
-            wanted.iter().map(|subscription| subscription.filter.as_str()).collect();
+        let names = names(wanted);
         let known = self.session.filters.keys();
         let unwanted: Vec<String> =
             known.filter(|filter| !names.contains(filter.as_str())).cloned().collect();
@@ -210,9 +217,6 @@ impl Client {
             return Ok(());
         }
         for filters in wanted.chunks(bounds::FILTERS_PER_PACKET) {
-            for subscription in filters {
-                self.remember_asked(&subscription.filter);
-            }
             let packet_id = self.request_id()?;
             self.send(now, Outbound::Subscribe { packet_id, filters })?;
             let request = Request::Subscribe(filters.to_vec());
@@ -221,12 +225,25 @@ impl Client {
         Ok(())
     }
 
-    /// A filter that was asked for may be at the server even if its answer is never seen.
-    fn remember_asked(&mut self, filter: &str) {
-        if self.persistent && !self.session.filters.contains_key(filter) {
-            self.session.filters.insert(filter.to_owned(), None);
-            self.record(session::filter_change(filter, None));
+    /// Records what is about to be asked for: the server may have it although its answer is never
+    /// seen. True: there was something to record.
+    fn remember_asked(&mut self) -> bool {
+        if !self.persistent {
+            return false;
         }
+        let mut changes = vec![];
+        for subscription in &self.options.subscriptions {
+            let filter = &subscription.filter;
+            if !self.session.filters.contains_key(filter) {
+                self.session.filters.insert(filter.clone(), None);
+                changes.push(session::filter_change(filter, None));
+            }
+        }
+        let some = !changes.is_empty();
+        for change in changes {
+            self.record(change);
+        }
+        some
     }
 
     /// All kinds of packets share one space of ids (MQTT-2.3.1-2).
@@ -315,6 +332,10 @@ impl Client {
         }
         self.on_request_answered(now);
     }
+}
+
+fn names(subscriptions: &[Subscription]) -> BTreeSet<&str> {
+    subscriptions.iter().map(|subscription| subscription.filter.as_str()).collect()
 }
 
 /// The first packet of a server is CONNACK (MQTT-3.2.0-1). What else answers on a port tends to give

@@ -174,8 +174,8 @@ impl Client {
 
     fn has_free_place(&self) -> bool {
         let connection = &self.connection;
-        let limited = connection.open >= connection.limits.in_flight_max
-            && !planted(Bug::IgnoreInFlightLimit);
+        let limited =
+            connection.open >= connection.in_flight_max && !planted(Bug::IgnoreInFlightLimit);
         !limited && connection.unsent_bytes() <= bounds::UNSENT_BYTES_MAX
     }
 

@@ -2,6 +2,7 @@ use std::fmt::Write as _;
 
 use proptest::prelude::*;
 
+use super::walk::Sample;
 use super::*;
 use crate::iotag::json_address::{JsonAddress, Literal, Step};
 
@@ -190,7 +191,7 @@ proptest! {
         let addresses: Vec<JsonAddress> =
             addresses.iter().map(|text| JsonAddress::parse(text).unwrap()).collect();
         let time = time.map(|text| JsonAddress::parse(&text).unwrap());
-        let mut plan = JsonPlan::new(time.as_ref());
+        let mut plan = Tree::new(time.as_ref());
         let slots: Vec<u32> = addresses.iter().map(|address| plan.insert(address)).collect();
         plan.finish();
         let walk = plan.walk(&text).unwrap();
@@ -219,12 +220,12 @@ proptest! {
             0..60,
         ),
     ) {
-        let mut plan = JsonPlan::new(Some(&JsonAddress::parse("a[].t").unwrap()));
+        let mut plan = Tree::new(Some(&JsonAddress::parse("a[].t").unwrap()));
         for address in ["a", "a[1]", "a[id=1].b", "[]", "d.a[].a[a=d]", "[1][1]"] {
             plan.insert(&JsonAddress::parse(address).unwrap());
         }
         plan.finish();
-        let Ok(text) = text(&payload) else { return Ok(()) };
+        let Ok(text) = utf8(&payload) else { return Ok(()) };
         let valid = serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
         match plan.walk(text) {
             Ok(walk) => {
@@ -245,7 +246,7 @@ fn check_scopes(
     document: &Document,
     time: Option<&JsonAddress>,
     address: &JsonAddress,
-    plan: &JsonPlan,
+    plan: &Tree,
     slot: u32,
     walk: &Walk<'_>,
     expected: &[(Vec<usize>, String)],
@@ -280,7 +281,7 @@ fn check_scopes(
 
 #[test]
 fn many_fields_and_keys_are_found() {
-    let mut plan = JsonPlan::new(None);
+    let mut plan = Tree::new(None);
     let mut text = String::from("{\"k\":[");
     for number in 0..100 {
         plan.insert(&JsonAddress::parse(&format!("f{number}")).unwrap());
@@ -302,7 +303,7 @@ fn many_fields_and_keys_are_found() {
 
 #[test]
 fn escaped_names_are_found() {
-    let mut plan = JsonPlan::new(None);
+    let mut plan = Tree::new(None);
     plan.insert(&JsonAddress::parse(r#""a\"b".é"#).unwrap());
     plan.finish();
     let walk = plan.walk(r#"{"a\"b":{"\u00e9":1}}"#).unwrap();

@@ -2,13 +2,13 @@
 
 use rustc_hash::FxHashMap;
 
-use crate::iotag::decimal::Decimal;
+use crate::iotag::decimal::canonical;
 use crate::iotag::json_address::{JsonAddress, Literal, Step};
 
 pub(super) type NodeId = u32;
 
 /// The addresses of a station, compiled. Addresses are known by their slot: equal ones share it.
-pub(in crate::iotag) struct JsonPlan {
+pub(super) struct Tree {
     pub(super) nodes: Vec<Node>,
     slots: Vec<Slot>,
     addresses: FxHashMap<JsonAddress, u32>,
@@ -158,10 +158,7 @@ impl Keyed {
     /// The children for an element whose field has this raw value.
     pub(super) fn find(&self, raw: &str) -> &[NodeId] {
         let found = match raw.as_bytes().first() {
-            Some(b'"') => match super::unescaped(raw) {
-                Ok(text) => self.texts.get(&*text),
-                Err(_) => None,
-            },
+            Some(b'"') => super::unescaped(raw).and_then(|text| self.texts.get(&*text)),
             Some(b'{' | b'[') | None => None,
             Some(_) if self.others.is_empty() => None,
             Some(_) => match self.others.get(raw) {
@@ -198,18 +195,9 @@ fn leads_into(step: &Step) -> LeadsInto {
     }
 }
 
-/// One text for all ways to write a number, an integer's own; `None`: no number.
-fn canonical(text: &str) -> Option<String> {
-    let decimal = Decimal::parse(text)?;
-    match decimal.whole(0) {
-        Some(whole) if whole.exact => Some(whole.integer.to_string()),
-        _ => Some(decimal.to_f64().to_string()),
-    }
-}
-
-impl JsonPlan {
+impl Tree {
     /// A tree with a time field, if the station has one.
-    pub(in crate::iotag) fn new(time_field: Option<&JsonAddress>) -> Self {
+    pub(super) fn new(time_field: Option<&JsonAddress>) -> Self {
         let mut plan = Self {
             nodes: vec![Node::default()],
             slots: Vec::new(),
@@ -228,7 +216,7 @@ impl JsonPlan {
     }
 
     /// The slot of an address.
-    pub(in crate::iotag) fn insert(&mut self, address: &JsonAddress) -> u32 {
+    pub(super) fn insert(&mut self, address: &JsonAddress) -> u32 {
         if let Some(slot) = self.addresses.get(address) {
             return *slot;
         }
@@ -237,22 +225,22 @@ impl JsonPlan {
         slot
     }
 
-    pub(in crate::iotag) fn slot_count(&self) -> usize {
+    pub(super) fn slot_count(&self) -> usize {
         self.slots.len()
     }
 
     /// The slot of the time field.
-    pub(in crate::iotag) fn time_slot(&self) -> Option<u32> {
+    pub(super) fn time_slot(&self) -> Option<u32> {
         self.time.as_ref().map(|time| time.slot)
     }
 
     /// Whether the time field has one time for every sample of an array.
-    pub(in crate::iotag) fn time_is_scoped(&self) -> bool {
+    pub(super) fn time_is_scoped(&self) -> bool {
         self.time.as_ref().is_some_and(|time| !time.scope.is_empty())
     }
 
     /// Whether the time field says the time of this address.
-    pub(in crate::iotag) fn is_timed(&self, slot: u32) -> bool {
+    pub(super) fn is_timed(&self, slot: u32) -> bool {
         self.slots[slot as usize].timed
     }
 
@@ -336,7 +324,7 @@ impl JsonPlan {
     }
 
     /// To be called once, after the last [`Self::insert`].
-    pub(in crate::iotag) fn finish(&mut self) {
+    pub(super) fn finish(&mut self) {
         // Children have higher numbers than their parents.
         for at in (0..self.nodes.len()).rev() {
             let mut keyed = std::mem::take(&mut self.nodes[at].keyed);

@@ -7,25 +7,26 @@ use serde::Deserializer as _;
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::tree::{Absence, Fields, JsonPlan, Keyed, LeadsInto, NodeId};
+use super::super::{SAMPLES_MAX, too_many};
+use super::tree::{Absence, Fields, Keyed, LeadsInto, NodeId, Tree};
 
 /// What a message has at the addresses of a plan.
-pub(in crate::iotag) struct Walk<'de> {
+pub(super) struct Walk<'de> {
     /// In the order of the document; values of fields that were overwritten by a later field of
     /// the same name are among them, not [`Sample::alive`].
-    pub(in crate::iotag) samples: Vec<Sample<'de>>,
+    pub(super) samples: Vec<Sample<'de>>,
     states: Vec<State>,
 }
 
 /// The value at an address.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::iotag) struct Sample<'de> {
-    pub(in crate::iotag) slot: u32,
+pub(super) struct Sample<'de> {
+    pub(super) slot: u32,
     /// Which element of the time field's array it is from; 0: none.
-    pub(in crate::iotag) scope: u32,
+    pub(super) scope: u32,
     /// The JSON text of the value.
-    pub(in crate::iotag) raw: &'de str,
-    pub(in crate::iotag) alive: bool,
+    pub(super) raw: &'de str,
+    pub(super) alive: bool,
 }
 
 /// What the walk knows of a node.
@@ -47,9 +48,9 @@ enum Found {
     Scalar,
 }
 
-impl JsonPlan {
+impl Tree {
     /// Walks a document. The error says what is wrong with it, and at which line and column.
-    pub(in crate::iotag) fn walk<'de>(&self, text: &'de str) -> Result<Walk<'de>, String> {
+    pub(super) fn walk<'de>(&self, text: &'de str) -> Result<Walk<'de>, String> {
         let mut walker = Walker {
             plan: self,
             samples: Vec::with_capacity(self.slot_count()),
@@ -73,7 +74,7 @@ impl JsonPlan {
 impl Walk<'_> {
     /// Whether an address without samples means that its path is missing, rather than that this
     /// message has nothing to say of it.
-    pub(in crate::iotag) fn is_missing(&self, plan: &JsonPlan, slot: u32) -> bool {
+    pub(super) fn is_missing(&self, plan: &Tree, slot: u32) -> bool {
         let found = |node: NodeId| self.states[node as usize].found;
         match plan.absence(slot) {
             Absence::Missing => true,
@@ -89,7 +90,7 @@ impl Walk<'_> {
 }
 
 struct Walker<'plan, 'de> {
-    plan: &'plan JsonPlan,
+    plan: &'plan Tree,
     samples: Vec<Sample<'de>>,
     states: Vec<State>,
     /// Objects entered so far.
@@ -101,8 +102,6 @@ struct Walker<'plan, 'de> {
     inner_failure: Option<(*const u8, serde_json::Error)>,
 }
 
-/// Most values taken from one message: a packet of 16 MiB could ask for gigabytes.
-const SAMPLES_MAX: usize = 1 << 20;
 /// Scopes inside scopes have numbers from here on; a scope of the first level is an index + 1.
 const INNER_SCOPES: u32 = 1 << 31;
 
@@ -116,7 +115,7 @@ impl<'plan, 'de> Walker<'plan, 'de> {
         let plan = self.plan;
         let here = &plan.nodes[node as usize];
         if self.samples.len() + here.slots.len() > SAMPLES_MAX {
-            return Err(serde_json::Error::custom(format!("more than {SAMPLES_MAX} values")));
+            return Err(serde_json::Error::custom(too_many()));
         }
         for slot in &here.slots {
             let sample = Sample { slot: *slot, scope: self.scope, raw, alive: true };

@@ -100,6 +100,17 @@ fn publishes_wait_for_a_place_in_flight() {
 }
 
 #[test]
+fn the_configuration_may_allow_more_in_flight_than_is_usual() {
+    for (configured, allowed) in [(0, bounds::IN_FLIGHT_MAX), (1, 1), (50, 50)] {
+        let mut harness = Harness::up(ClientOptions { publish_in_flight: configured, ..options() });
+        for token in 0..60 {
+            harness.publish(token, "t", 1);
+        }
+        assert_eq!(harness.take_sent().len(), allowed * 8);
+    }
+}
+
+#[test]
 fn ids_in_use_are_not_given_again() {
     let mut harness = Harness::up(ClientOptions { publish_in_flight: 3, ..options() });
     harness.publish(1, "t", 1);

@@ -1,0 +1,101 @@
+//! What the fuzz targets do with their bytes, as ordinary functions: a finding is repeated by a test.
+
+mod client;
+
+use bytes::{Bytes, BytesMut};
+use tagline::mqtt::codec::Codec;
+use tagline::mqtt::frame::Header;
+use tagline::mqtt::packet::{Inbound, Outbound};
+
+pub use client::client;
+
+/// Splitting never panics, never loses a byte, and its pieces do not depend on how the bytes came.
+pub fn frame(data: &[u8]) {
+    let whole = split(&mut BytesMut::from(data));
+    let mut buffer = BytesMut::new();
+    let mut pieces = vec![];
+    for byte in data {
+        buffer.extend_from_slice(&[*byte]);
+        pieces.extend(split(&mut buffer));
+    }
+    assert_eq!(whole, pieces);
+    let taken: usize = whole.iter().map(Bytes::len).sum();
+    assert_eq!(taken + buffer.len(), data.len());
+}
+
+fn split(buffer: &mut BytesMut) -> Vec<Bytes> {
+    let mut packets = vec![];
+    while let Ok(Some(header)) = Header::read(buffer) {
+        let Some(packet) = header.take(buffer) else { break };
+        assert_eq!(packet.len(), header.packet_bytes());
+        packets.push(packet);
+    }
+    packets
+}
+
+/// Decoding never panics, and a message or acknowledgement that was read is written as it came.
+pub fn codec_v4(data: &[u8]) {
+    let mut codec = Codec::default();
+    let mut buffer = BytesMut::from(data);
+    while let Some(&first) = buffer.first() {
+        if codec.check_first(first).is_err() {
+            break;
+        }
+        let Ok(Some(header)) = Header::read(&buffer) else { break };
+        if codec.check_header(&header).is_err() {
+            break;
+        }
+        let Some(packet) = header.take(&mut buffer) else { break };
+        let Ok(inbound) = codec.decode(&header, &packet) else { break };
+        check_round_trip(&codec, &header, &packet, &inbound);
+    }
+}
+
+fn check_round_trip(codec: &Codec, header: &Header, packet: &Bytes, inbound: &Inbound) {
+    let outbound = match inbound {
+        Inbound::Publish(publish) => Outbound::Publish {
+            publication: &publish.publication,
+            packet_id: publish.packet_id,
+            dup: publish.dup,
+        },
+        Inbound::Puback(id) => Outbound::Puback(*id),
+        Inbound::Pubrec(id) => Outbound::Pubrec(*id),
+        Inbound::Pubrel(id) => Outbound::Pubrel(*id),
+        Inbound::Pubcomp(id) => Outbound::Pubcomp(*id),
+        _ => return,
+    };
+    let mut written = BytesMut::new();
+    assert_eq!(codec.encode(outbound, &mut written), Ok(()));
+    assert_eq!(written.len(), codec.packet_bytes(outbound));
+    assert_eq!(written[0], packet[0]);
+    // A length may be written with more bytes than it needs; what follows it is the same.
+    let own = Header::read(&written).ok().flatten().map_or(0, |header| header.header_bytes);
+    assert_eq!(written[own..], packet[header.header_bytes..]);
+}
+
+#[cfg(test)]
+mod tests {
+    /// Without the fuzzer: many short streams of bytes that occur in packets.
+    #[test]
+    fn no_target_fails_on_random_bytes() {
+        let mut state = 1u64;
+        let mut next = move || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) as u32
+        };
+        const LIKELY: [u8; 16] =
+            [0, 1, 2, 3, 4, 6, 0x20, 0x30, 0x32, 0x34, 0x40, 0x50, 0x62, 0x70, 0x90, 0xd0];
+        for _ in 0..20_000 {
+            let length = next() % 60;
+            let data: Vec<u8> = (0..length)
+                .map(|_| {
+                    let number = next();
+                    if number % 4 == 0 { (number >> 8) as u8 } else { LIKELY[number as usize % 16] }
+                })
+                .collect();
+            super::frame(&data);
+            super::codec_v4(&data);
+            super::client(&data);
+        }
+    }
+}

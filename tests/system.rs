@@ -1,0 +1,49 @@
+//! The whole program from outside: the real binary between real or scripted brokers and its socket.
+//!
+//! Everything here knows the outer contract only. One test binary, so that linking is paid once.
+//! Each test has ports and folders of its own, and waits for conditions, never for time to pass.
+//!
+//! | module | what it shows |
+//! |---|---|
+//! | `from_broker`, `writes`, `recovery` | values in, commands out, and both over crashes; Debian's mosquitto |
+//! | `mapping`, `routing` | payloads to values, topics to stations, as the contract's section 7 says |
+//! | `connection`, `duties`, `exactly_once` | the MQTT client under the eyes of a strict, scripted broker |
+//! | `hostile` | what brokers and payloads must not be able to do |
+//! | `local_socket`, `command_line` | the socket, the commands, their exit codes |
+//! | `campaign` | random cuts and kills while numbered messages flow both ways |
+//! | `secrets` | where secrets may be seen: nowhere |
+
+#![allow(clippy::disallowed_methods, reason = "a test is outside: it has a clock of its own")]
+#![allow(clippy::print_stderr, reason = "a failing test shows the logs")]
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![allow(unreachable_pub, reason = "a test binary exports nothing")]
+
+#[path = "system/harness/mod.rs"]
+mod harness;
+
+#[path = "system/campaign.rs"]
+mod campaign;
+#[path = "system/command_line.rs"]
+mod command_line;
+#[path = "system/connection.rs"]
+mod connection;
+#[path = "system/duties.rs"]
+mod duties;
+#[path = "system/exactly_once.rs"]
+mod exactly_once;
+#[path = "system/from_broker.rs"]
+mod from_broker;
+#[path = "system/hostile.rs"]
+mod hostile;
+#[path = "system/local_socket.rs"]
+mod local_socket;
+#[path = "system/mapping.rs"]
+mod mapping;
+#[path = "system/recovery.rs"]
+mod recovery;
+#[path = "system/routing.rs"]
+mod routing;
+#[path = "system/secrets.rs"]
+mod secrets;
+#[path = "system/writes.rs"]
+mod writes;
