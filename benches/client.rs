@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use tagline::mqtt::{
-    BytesProgress, Client, ClientOptions, Command, Credentials, Event, Input, Output, Publication,
-    PublishToken, Session, Version,
+    BytesProgress, Client, ClientOptions, Command, ConnectProperties, Credentials, Event, Input,
+    Output, Publication, PublishToken, Session, Version,
 };
 use tagline::qos::Qos;
 
@@ -39,6 +39,7 @@ fn client() -> Client {
         subscriptions: vec![],
         publish_in_flight: 100,
         maximum_packet_size: 16 * 1024 * 1024,
+        properties: ConnectProperties::default(),
         reconnect_min: Duration::from_secs(1),
         reconnect_max: Duration::from_secs(30),
         servers: 1,
@@ -115,6 +116,7 @@ fn outbound(name: &str, qos: Qos) {
                 payload: payload.clone(),
                 qos,
                 retain: false,
+                properties: None,
             };
             let (token, deadline) = (PublishToken(number as u64), now + Duration::from_secs(10));
             client.handle_command(now, Command::Publish { token, publication, deadline });

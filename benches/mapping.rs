@@ -26,7 +26,7 @@ fn main() {
             ",\"unit{group:03}\":{{\"description\":\"a unit of the plant, number {group}, as it is\",\"site\":{{\"name\":\"north\",\"row\":{group}}}"
         );
         for (number, name) in names.iter().enumerate() {
-            let _ = write!(document, ",\"{name}\":{group}{number}.25");
+            let _ = write!(document, ",\"{name}\":1{group}{number}.25");
             let _ = writeln!(tags, "t{group}.{number},s,Ai,JA=unit{group:03}.{name}");
         }
         document.push('}');
@@ -62,8 +62,8 @@ fn map(plan: &StationPlan, document: &str, expected: usize) {
         received: Timestamp::UNIX_EPOCH,
     };
     let mut updates = Vec::with_capacity(expected);
-    plan.map(&message, &mut updates);
-    assert_eq!(updates.len(), expected);
+    let report = plan.map(&message, &mut updates);
+    assert_eq!((updates.len(), report.bad_payload), (expected, None));
     black_box(updates);
 }
 

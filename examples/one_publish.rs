@@ -13,8 +13,8 @@ use tagline::iotag::mapping::{InMessage, StationPlan};
 use tagline::iotag::router::Router;
 use tagline::iotag::{StationId, TagId, Timestamp};
 use tagline::mqtt::{
-    Client, ClientOptions, Command, Credentials, Event, Input, Output, Session, Subscription,
-    Version,
+    Client, ClientOptions, Command, ConnectProperties, Credentials, Event, Input, Output, Session,
+    Subscription, Version,
 };
 use tagline::qos::Qos;
 
@@ -96,9 +96,10 @@ fn options() -> ClientOptions {
         ping_interval: None,
         reply_timeout: None,
         will: None,
-        subscriptions: vec![Subscription { filter: "#".into(), qos: Qos::AtLeastOnce }],
+        subscriptions: vec![Subscription::new("#", Qos::AtLeastOnce)],
         publish_in_flight: 0,
         maximum_packet_size: 1 << 20,
+        properties: ConnectProperties::default(),
         reconnect_min: Duration::from_secs(1),
         reconnect_max: Duration::from_secs(30),
         servers: 1,

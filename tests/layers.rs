@@ -18,7 +18,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("store", &["iotag"]),
     ("hub", &["store", "config", "iotag", "qos", "topic", "clock"]),
     ("transport", &["config"]),
-    ("line", &["hub", "transport", "mqtt", "iotag", "config", "store", "qos", "clock"]),
+    ("line", &["hub", "transport", "mqtt", "iotag", "config", "store", "qos", "topic", "clock"]),
     ("api", &["hub", "iotag", "store", "clock"]),
     ("daemon", &["line", "api", "hub", "store", "config", "mqtt", "clock"]),
     (
@@ -90,6 +90,30 @@ fn layers_have_no_cycle() {
             );
         }
     }
+}
+
+/// Files outside of codec and configuration that name a protocol version, and in how many lines: where
+/// it is defined, and where a client is made.
+const VERSIONED: &[(&str, usize)] = &[("mqtt/client.rs", 2), ("line/mod.rs", 4)];
+
+#[test]
+fn only_the_codec_knows_the_version() {
+    let mut wrong = Vec::new();
+    for (part, file, text) in sources() {
+        let file = file.to_string_lossy().into_owned();
+        let may = part == "config" || file.starts_with("mqtt/codec/") || file.contains("/tests/");
+        let names_one = |line: &&str| {
+            let code = line.split("//").next().unwrap_or_default();
+            let mut words = code.split(|c: char| !c.is_alphanumeric());
+            words.any(|word| matches!(word, "V311" | "V5"))
+        };
+        let count = text.lines().filter(names_one).count();
+        let known = VERSIONED.iter().find(|(known, _)| *known == file).map_or(0, |known| known.1);
+        if !may && count != known {
+            wrong.push(format!("{file}: {count} lines name a version, {known} are known"));
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
 #[test]

@@ -75,7 +75,7 @@ mod planted {
 
     const SEEDS: u64 = 600;
 
-    const BUGS: [Bug; 22] = [
+    const BUGS: [Bug; 23] = [
         Bug::ForgetReceivedOnDisconnect,
         Bug::KeepReceivedOfLostSession,
         Bug::IdsWrapEarly,
@@ -98,6 +98,7 @@ mod planted {
         Bug::SubscribeOnce,
         Bug::DropInFlightOnDisconnect,
         Bug::NoUnsubscribe,
+        Bug::ForgetEndedExchanges,
     ];
 
     /// The first seed that notices a mistake, and by which rule.

@@ -9,6 +9,7 @@
 //! | `mapping`, `routing` | payloads to values, topics to stations, as the contract's section 7 says |
 //! | `connection`, `duties`, `exactly_once` | the MQTT client under the eyes of a strict, scripted broker |
 //! | `hostile` | what brokers and payloads must not be able to do |
+//! | `life`, `confirmation` | what is wrong with stations, off and simulated ones; ACK_ID |
 //! | `local_socket`, `command_line` | the socket, the commands, their exit codes |
 //! | `campaign` | random cuts and kills while numbered messages flow both ways |
 //! | `secrets` | where secrets may be seen: nowhere |
@@ -25,6 +26,8 @@ mod harness;
 mod campaign;
 #[path = "system/command_line.rs"]
 mod command_line;
+#[path = "system/confirmation.rs"]
+mod confirmation;
 #[path = "system/connection.rs"]
 mod connection;
 #[path = "system/duties.rs"]
@@ -35,6 +38,8 @@ mod exactly_once;
 mod from_broker;
 #[path = "system/hostile.rs"]
 mod hostile;
+#[path = "system/life.rs"]
+mod life;
 #[path = "system/local_socket.rs"]
 mod local_socket;
 #[path = "system/mapping.rs"]

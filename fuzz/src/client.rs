@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use tagline::mqtt::{
-    BytesProgress, ChangeSeq, Client, ClientOptions, Command, Credentials, Delivery, Event, Input,
-    Output, Publication, PublishToken, Session, SessionChange, Subscription, Version,
+    BytesProgress, ChangeSeq, Client, ClientOptions, Command, ConnectProperties, Credentials, Delivery, Event, Input,
+    Endpoint, Output, Publication, PublishToken, Session, SessionChange, Subscription, Version,
 };
 use tagline::qos::Qos;
 
@@ -73,9 +73,10 @@ impl Stage {
             ping_interval: (setting & 16 != 0).then_some(Duration::from_secs(1)),
             reply_timeout: (setting & 32 != 0).then_some(Duration::from_secs(2)),
             will: None,
-            subscriptions: vec![Subscription { filter: "#".to_owned(), qos: Qos::ExactlyOnce }],
+            subscriptions: vec![Subscription::new("#", Qos::ExactlyOnce)],
             publish_in_flight: u16::from(setting >> 6),
             maximum_packet_size: 100,
+            properties: ConnectProperties::default(),
             reconnect_min: Duration::from_millis(100),
             reconnect_max: Duration::from_secs(1),
             servers: 2,
@@ -140,6 +141,7 @@ impl Stage {
             payload: vec![b'x'; usize::from(action)].into(),
             qos: Qos::from_level(action % 3).unwrap_or_default(),
             retain: false,
+            properties: None,
         };
         self.open_tokens.insert(token);
         let deadline = self.now + Duration::from_secs(u64::from(action & 7));
@@ -163,7 +165,8 @@ impl Stage {
     fn perform(&mut self) {
         while let Some(output) = self.client.poll_output() {
             match output {
-                Output::Connect { server } => assert!(server < 2),
+                Output::Connect { server: Endpoint::Listed(server) } => assert!(server < 2),
+                Output::Connect { server: Endpoint::Referred(server) } => assert!(server.by < 2),
                 Output::Transmit(bytes) => {
                     assert!(self.has_transport && !bytes.is_empty());
                     self.unsent += bytes.len();

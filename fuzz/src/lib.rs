@@ -3,9 +3,10 @@
 mod client;
 
 use bytes::{Bytes, BytesMut};
+use tagline::mqtt::Version;
 use tagline::mqtt::codec::Codec;
 use tagline::mqtt::frame::Header;
-use tagline::mqtt::packet::{Inbound, Outbound};
+use tagline::mqtt::packet::{Inbound, Outbound, Reply};
 
 pub use client::client;
 
@@ -35,7 +36,7 @@ fn split(buffer: &mut BytesMut) -> Vec<Bytes> {
 
 /// Decoding never panics, and a message or acknowledgement that was read is written as it came.
 pub fn codec_v4(data: &[u8]) {
-    let mut codec = Codec::default();
+    let mut codec = Codec::new(Version::V311);
     let mut buffer = BytesMut::from(data);
     while let Some(&first) = buffer.first() {
         if codec.check_first(first).is_err() {
@@ -57,11 +58,12 @@ fn check_round_trip(codec: &Codec, header: &Header, packet: &Bytes, inbound: &In
             publication: &publish.publication,
             packet_id: publish.packet_id,
             dup: publish.dup,
+            alias: None,
         },
-        Inbound::Puback(id) => Outbound::Puback(*id),
-        Inbound::Pubrec(id) => Outbound::Pubrec(*id),
-        Inbound::Pubrel(id) => Outbound::Pubrel(*id),
-        Inbound::Pubcomp(id) => Outbound::Pubcomp(*id),
+        Inbound::Puback(reply) => Outbound::Puback(reply.packet_id),
+        Inbound::Pubrec(reply) => Outbound::Pubrec(reply.packet_id),
+        Inbound::Pubrel(Reply { packet_id, .. }) => Outbound::Pubrel { packet_id: *packet_id, reason: 0 },
+        Inbound::Pubcomp(Reply { packet_id, .. }) => Outbound::Pubcomp { packet_id: *packet_id, reason: 0 },
         _ => return,
     };
     let mut written = BytesMut::new();

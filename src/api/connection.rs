@@ -122,6 +122,10 @@ impl Client {
             Ok(Call::LineList) => Some(protocol::answer(id, Ok(requests::lines(hub)))),
             Ok(Call::StationList) => Some(protocol::answer(id, Ok(requests::stations(hub)))),
             Ok(Call::ProcessStatus) => Some(protocol::answer(id, Ok(requests::process(hub)))),
+            Ok(Call::StationSet(params)) => {
+                let result = requests::set_station(hub, &params).await;
+                Some(protocol::answer(id, result))
+            }
             Ok(Call::Write(params)) => {
                 let id = id.map(ToOwned::to_owned);
                 self.start_write(id, params)

@@ -72,6 +72,8 @@ pub enum Call {
     LineList,
     /// `station.list`.
     StationList,
+    /// `station.set`.
+    StationSet(StationSetParams),
     /// `process.status`.
     ProcessStatus,
 }
@@ -174,6 +176,16 @@ pub struct UnsubscribeParams {
     pub subscription: u64,
 }
 
+/// Parameters of `station.set`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StationSetParams {
+    /// Name of the station.
+    pub name: String,
+    /// `on`, `off` or `simulate`.
+    pub mode: String,
+}
+
 #[derive(Deserialize)]
 struct Envelope {
     jsonrpc: String,
@@ -232,8 +244,8 @@ fn parse_call(method: &str, params: Option<&RawValue>) -> Result<Call, RpcError>
         "line.list" => Ok(Call::LineList),
         "station.list" => Ok(Call::StationList),
         "process.status" => Ok(Call::ProcessStatus),
-        "tag.explain" | "station.set" | "message.tap" | "config.reload" | "config.check"
-        | "write.status" => {
+        "station.set" => parse_params(method, params).map(Call::StationSet),
+        "tag.explain" | "message.tap" | "config.reload" | "config.check" | "write.status" => {
             Err(RpcError::new(RpcError::NO_SUCH_METHOD, format!("`{method}` is not supported yet")))
         }
         _ => Err(RpcError::new(RpcError::NO_SUCH_METHOD, format!("there is no method `{method}`"))),
@@ -308,7 +320,16 @@ pub struct Vtq<'a> {
 impl Serialize for Vtq<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         // A tag that nothing has happened to has no times.
-        let never = self.value.reason == Reason::NeverReceived;
+        let never = match self.value.reason {
+            Reason::NeverReceived => true,
+            // What is wrong with a station has no time of its own.
+            Reason::LineDown
+            | Reason::StationOff
+            | Reason::StationWill
+            | Reason::CommError
+            | Reason::Stale => self.value.value.is_none(),
+            _ => false,
+        };
         let time = |time: Timestamp| (!never).then(|| time.to_string());
         let mut map = serializer.serialize_map(Some(7))?;
         map.serialize_entry("name", self.name)?;

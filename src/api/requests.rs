@@ -7,9 +7,11 @@ use serde::ser::{SerializeSeq, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Value as Json, json};
 
-use super::protocol::{self, BrowseParams, ReadParams, RpcError, Vtq, WriteParam};
+use super::protocol::{
+    self, BrowseParams, ReadParams, RpcError, StationSetParams, Vtq, WriteParam,
+};
 use crate::clock;
-use crate::hub::status::{LineStatus, StationStatus, TlsSummary};
+use crate::hub::status::{LineStatus, StationMode, StationStatus, TlsSummary};
 use crate::hub::writes::{StartedWrites, WriteError, WriteRequest};
 use crate::hub::{Hub, Reading, WriteOutcome};
 use crate::iotag::{LineId, StationId, TagId, Timestamp};
@@ -270,12 +272,20 @@ pub(super) fn stations(hub: &Hub) -> Json {
                 "name": &*station.name,
                 "line": &*config.lines[station.line.0 as usize].name,
                 "address": &*station.address_text,
-                "state": status.state.as_str(),
+                "mode": status.mode.as_str(),
+                "state": status.shown_state().as_str(),
+                "reason": status.reason.as_str(),
+                "waiting_for_confirmation": status.waiting_for_confirmation,
+                "waiting_since": time(status.waiting_since),
                 "payload": if status.payload_bad { "bad" } else { "ok" },
                 "last_message": time(status.last_message),
                 "last_error": error(status.last_error.as_ref()),
                 "counters": {
                     "messages": status.messages,
+                    "messages_ignored": status.messages_ignored,
+                    "messages_dropped": status.messages_dropped,
+                    "wills": status.wills,
+                    "samples_too_old": status.samples_too_old,
                     "bad_payloads": status.bad_payloads,
                     "times_missing": status.times_missing,
                     "times_unreadable": status.times_unreadable,
@@ -284,6 +294,22 @@ pub(super) fn stations(hub: &Hub) -> Json {
         })
         .collect();
     json!({ "stations": stations })
+}
+
+/// `station.set`.
+pub(super) async fn set_station(hub: &Hub, params: &StationSetParams) -> Result<Json, RpcError> {
+    let station = station_named(hub, &params.name)?;
+    let mode = StationMode::parse(&params.mode).ok_or_else(|| {
+        let why = format!("`mode` is \"on\", \"off\" or \"simulate\", not \"{}\"", params.mode);
+        RpcError::new(RpcError::INVALID_PARAMS, why)
+    })?;
+    let done = hub
+        .start_station_set(station, mode)
+        .map_err(|WriteError { code, message }| RpcError::new(code, message))?;
+    match done.await {
+        Ok(()) => Ok(json!({})),
+        Err(_) => Err(RpcError::new(WriteError::LINE_DOWN, "the process is stopping")),
+    }
 }
 
 /// `process.status`.

@@ -252,7 +252,9 @@ async fn oldest(hub: &Arc<Hub>) -> Result<Option<u64>, RpcError> {
 
 /// Changes up to this number are no longer in the journal.
 async fn lost_until(hub: &Arc<Hub>) -> Result<u64, RpcError> {
-    Ok(oldest(hub).await?.map_or_else(|| hub.feed().durable_seq(), |oldest| oldest - 1))
+    // Before the look: what becomes durable during it is not lost.
+    let durable = hub.feed().durable_seq();
+    Ok(oldest(hub).await?.map_or(durable, |oldest| oldest - 1))
 }
 
 struct Changes<'a> {

@@ -219,22 +219,42 @@ pub(super) fn status(global: &Global) -> Result<(), Failure> {
         ]);
     }
     writeln!(out, "{}", table.render())?;
-    let mut table =
-        Table::new(&["STATION", "LINE", "STATE", "MESSAGES>", "BAD>", "LAST>", "LAST ERROR"]);
+    let mut table = Table::new(&[
+        "STATION",
+        "LINE",
+        "STATE",
+        "REASON",
+        "MESSAGES>",
+        "BAD>",
+        "WAITING>",
+        "LAST>",
+        "LAST ERROR",
+    ]);
     for station in stations["stations"].as_array().into_iter().flatten() {
         let counters = &station["counters"];
         table.row([
             text(&station["name"]),
             text(&station["line"]),
             text(&station["state"]),
+            text(&station["reason"]),
             text(&counters["messages"]),
             text(&counters["bad_payloads"]),
+            waiting(station, now),
             age(&station["last_message"], now),
             last_error(&station["last_error"], now),
         ]);
     }
     write!(out, "{}", table.render())?;
     Ok(())
+}
+
+/// How many messages are not confirmed, and for how long the oldest has waited.
+fn waiting(station: &Json, now: Timestamp) -> String {
+    let count = &station["waiting_for_confirmation"];
+    if station["waiting_since"].is_null() {
+        return text(count);
+    }
+    format!("{count} for {}", age(&station["waiting_since"], now))
 }
 
 fn last_error(error: &Json, now: Timestamp) -> String {

@@ -202,7 +202,7 @@ impl<'a> Section<'a> {
         None
     }
 
-    /// One of a few words; a word of the contract that does not work yet is said to be one.
+    /// One of a few words.
     pub(super) fn choice<T: Copy>(
         &self,
         key: &str,
@@ -214,14 +214,7 @@ impl<'a> Section<'a> {
             return Some(*choice);
         }
         let choices = suggest::list(words.iter().map(|(word, _)| *word));
-        let later = unsupported::values(key);
-        if later.contains(&item.value) {
-            let message = format!("`{key} = \"{}\"` is not supported yet", item.value);
-            problems.wrong(item.place, message).help(format!("`{key}` may be {choices}"));
-            return None;
-        }
-        let known = words.iter().map(|(word, _)| *word).chain(later.iter().copied());
-        let likely = suggest::nearest(item.value, known);
+        let likely = suggest::nearest(item.value, words.iter().map(|(word, _)| *word));
         let problem = problems.wrong(
             item.place,
             format!("unknown `{key}` `{}`, expected one of {choices}", item.value),
@@ -338,7 +331,7 @@ impl<'a> Section<'a> {
         let name = key.get_ref().as_ref();
         if let Some(row) = unsupported::find(self.kind, name) {
             if !row.neutral.accepts(value.get_ref()) {
-                let message = format!("`{name}` is not supported yet{}", row.why());
+                let message = format!("`{name}` is not supported yet");
                 problems.wrong(place, message).help(row.neutral.advice());
             }
             return None;

@@ -98,6 +98,8 @@ pub struct Line {
     pub servers: Vec<Server>,
     /// MQTT protocol version.
     pub mqtt_version: MqttVersion,
+    /// What only MQTT 5.0 can say.
+    pub mqtt5: Mqtt5,
     /// Client identifier; empty: the server assigns one and `clean_session` is true.
     pub client_id: String,
     /// No session state is kept on either side.
@@ -139,6 +141,33 @@ pub enum MqttVersion {
     V311,
     /// MQTT 5.0, OASIS Standard of March 2019.
     V5,
+}
+
+/// The keys of a line that need MQTT 5.0.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mqtt5 {
+    /// How long the server is to keep the session while we are away, in seconds.
+    pub session_expiry_s: u32,
+    /// Unacknowledged messages that the server may send at a time, from 1.
+    pub receive_maximum: u16,
+    /// Highest topic alias that the server may use; 0: none.
+    pub topic_alias_maximum: u16,
+    /// User Properties of CONNECT.
+    pub user_properties: Vec<(String, String)>,
+    /// Method of enhanced authentication, in place of sending the password.
+    pub authentication_method: Option<&'static str>,
+}
+
+impl Default for Mqtt5 {
+    fn default() -> Self {
+        Self {
+            session_expiry_s: 86_400,
+            receive_maximum: 1024,
+            topic_alias_maximum: 0,
+            user_properties: Vec::new(),
+            authentication_method: None,
+        }
+    }
 }
 
 /// One address of a broker.
@@ -194,6 +223,16 @@ impl Scheme {
         }
     }
 
+    /// The port where none is written.
+    pub fn default_port(self) -> u16 {
+        match self {
+            Self::Tcp => 1883,
+            Self::Tls => 8883,
+            Self::WebSocket => 80,
+            Self::WebSocketTls => 443,
+        }
+    }
+
     /// Whether bytes travel encrypted.
     pub fn is_tls(self) -> bool {
         matches!(self, Self::Tls | Self::WebSocketTls)
@@ -242,6 +281,10 @@ pub struct Will {
     pub qos: Qos,
     /// Whether the server retains it.
     pub retain: bool,
+    /// Seconds that the server waits for us to come back (MQTT 5.0).
+    pub delay_s: u32,
+    /// Content Type (MQTT 5.0).
+    pub content_type: Option<String>,
 }
 
 /// Where a secret comes from; read again at every connect, never printed.

@@ -1,7 +1,7 @@
 //! What the contract has and this version does not: refused, never ignored.
 //!
 //! This file is the whole list. Whoever builds one of these deletes its row here, adds the key to
-//! [`super::keys`] or the value to its parser, and moves its line in `docs/configuration.md`.
+//! [`super::keys`], and moves its line in `docs/configuration.md`.
 //! Tag addresses are the one exception: `iotag::address` reads them and refuses its own.
 
 use std::time::Duration;
@@ -31,57 +31,23 @@ pub(super) enum Neutral {
     EmptyList,
 }
 
-impl Row {
-    /// What else there is to say.
-    pub(super) fn why(&self) -> &'static str {
-        if NEEDS_MQTT_5.contains(&self.key) { ", it needs MQTT 5.0" } else { "" }
-    }
-}
-
-/// A value that does not work yet, of a key that does.
-pub(super) struct ValueRow {
-    pub(super) key: &'static str,
-    pub(super) values: &'static [&'static str],
-}
-
 const fn row(section: SectionKind, key: &'static str, neutral: Neutral) -> Row {
     Row { section, key, neutral }
 }
-
-/// Keys of a line that are an error with MQTT 3.1.1, whatever their value.
-const NEEDS_MQTT_5: &[&str] =
-    &["session_expiry", "receive_maximum", "topic_alias_maximum", "user_properties"];
 
 /// Keys.
 pub(super) const ROWS: &[Row] = &[
     row(SectionKind::Top, "http", Neutral::Nothing),
     row(SectionKind::Line, "redundant_servers", Neutral::EmptyList),
-    row(SectionKind::Line, "session_expiry", Neutral::Nothing),
-    row(SectionKind::Line, "receive_maximum", Neutral::Nothing),
-    row(SectionKind::Line, "topic_alias_maximum", Neutral::Nothing),
-    row(SectionKind::Line, "user_properties", Neutral::Nothing),
-    row(SectionKind::Station, "will_topic", Neutral::Text("")),
-    row(SectionKind::Station, "will_payload", Neutral::Text("")),
-    row(SectionKind::Station, "error_delay", Neutral::Seconds(0)),
-    row(SectionKind::Station, "stale_after", Neutral::Seconds(0)),
     row(SectionKind::Station, "publish_every", Neutral::Seconds(0)),
     row(SectionKind::Station, "publish_on_write", Neutral::Logical(true)),
-    row(SectionKind::Station, "publish_content_type", Neutral::Text("")),
     row(SectionKind::Station, "write_when_offline", Neutral::Text("fail")),
     row(SectionKind::Station, "write_expiry", Neutral::Seconds(3600)),
 ];
 
-/// Values.
-pub(super) const VALUES: &[ValueRow] = &[ValueRow { key: "mqtt_version", values: &["5.0"] }];
-
 /// The row of a key, if it does not work yet.
 pub(super) fn find(section: SectionKind, key: &str) -> Option<&'static Row> {
     ROWS.iter().find(|row| row.section == section && row.key == key)
-}
-
-/// The values of a key that do not work yet.
-pub(super) fn values(key: &str) -> &'static [&'static str] {
-    VALUES.iter().find(|row| row.key == key).map_or(&[], |row| row.values)
 }
 
 impl Neutral {

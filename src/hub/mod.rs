@@ -17,6 +17,7 @@
 pub mod bounds;
 pub mod feed;
 mod names;
+pub mod stations;
 pub mod status;
 pub mod writer;
 pub mod writes;
@@ -33,8 +34,8 @@ use crate::store::{Change, Commit, Recovered, SessionRecord, Store, StoreError};
 use bounds::{LINE_COMMANDS_MAX, SEQ_SKIPPED_AT_START};
 use feed::Feed;
 use names::NameIndex;
-use status::{LineStatus, StationState, StationStatus};
-pub use writes::{LineCommand, Publish, WriteError, WriteOutcome, WriteResult};
+use status::{LineStatus, StationStatus};
+pub use writes::{Confirm, LineCommand, Publish, WriteError, WriteOutcome, WriteResult};
 
 /// What a line hands over at the end of a turn.
 #[derive(Debug, Default)]
@@ -81,6 +82,8 @@ pub struct Hub {
     feed: Feed,
     lines: Vec<LineLink>,
     stations: Vec<Mutex<StationStatus>>,
+    /// The tags of each station.
+    station_tags: Vec<Vec<TagId>>,
     store: Arc<Store>,
     store_status: Mutex<StoreStatus>,
     /// The OUT_TOPIC tag of each station.
@@ -110,9 +113,6 @@ struct LineLink {
     settled: watch::Sender<BatchId>,
     last_batch: Mutex<BatchId>,
     status: Mutex<LineStatus>,
-    stations: Vec<StationId>,
-    /// Input tags of those stations.
-    inputs: Vec<TagId>,
 }
 
 /// The line's side of it.
@@ -154,25 +154,12 @@ impl Hub {
             let (commands, commands_rx) = mpsc::channel(LINE_COMMANDS_MAX);
             let settled = watch::Sender::new(BatchId::default());
             ports.push(LinePort { line, commands: commands_rx, settled: settled.subscribe() });
-            let stations = (0u32..)
-                .zip(&config.stations)
-                .filter(|(_, station)| station.line == line)
-                .map(|(id, _)| StationId(id))
-                .collect();
             lines.push(LineLink {
                 commands,
                 settled,
                 last_batch: Mutex::default(),
                 status: Mutex::default(),
-                stations,
-                inputs: Vec::new(),
             });
-        }
-        for (index, tag) in config.tags.iter().enumerate() {
-            if !tag.tag_type.is_output() {
-                let line = config.stations[tag.station.0 as usize].line;
-                lines[line.0 as usize].inputs.push(tag_id(index));
-            }
         }
         let mut out_topics = vec![None; config.stations.len()];
         for (index, tag) in config.tags.iter().enumerate() {
@@ -193,7 +180,11 @@ impl Hub {
             work: Condvar::new(),
             feed: Feed::new(last_seq),
             lines,
-            stations: config.stations.iter().map(|_| Mutex::default()).collect(),
+            stations: stations::stored_modes(&config, recovered)
+                .into_iter()
+                .map(|mode| Mutex::new(StationStatus::new(mode)))
+                .collect(),
+            station_tags: stations::tags_of_stations(&config),
             store,
             store_status: Mutex::new(StoreStatus {
                 quarantined: recovered.quarantined.clone(),
@@ -233,35 +224,6 @@ impl Hub {
     /// Applies updates that no line waits for.
     pub fn submit_unsettled(&self, updates: Vec<TagUpdate>) {
         self.apply(Batch { updates, sessions: Vec::new() }, None);
-    }
-
-    /// The line's connection is over: its stations' inputs are bad, `line_down`.
-    pub fn line_down(&self, line: LineId) {
-        self.for_tags_of(line, StationState::HardError, |table, tag| table.line_down(tag));
-    }
-
-    /// The line's connection is up; see the contract, section 7, "Line back".
-    pub fn line_up(&self, line: LineId, session_present: bool) {
-        self.for_tags_of(line, StationState::On, |table, tag| table.line_up(tag, session_present));
-    }
-
-    fn for_tags_of(
-        &self,
-        line: LineId,
-        station_state: StationState,
-        change: impl Fn(&mut TagTable, TagId) -> Option<TagValue>,
-    ) {
-        for station in &self.lines[line.0 as usize].stations {
-            lock(&self.stations[station.0 as usize]).state = station_state;
-        }
-        let mut state = lock(&self.state);
-        let mut commit = Commit::default();
-        for &tag in &self.lines[line.0 as usize].inputs {
-            if let Some(value) = change(&mut state.table, tag) {
-                state.number(tag, value, &mut commit);
-            }
-        }
-        self.queue(state, commit, None);
     }
 
     fn apply(&self, batch: Batch, settle: Option<(LineId, BatchId)>) {

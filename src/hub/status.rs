@@ -1,6 +1,6 @@
 //! What operators see of lines and stations: states, counters, last errors.
 
-use crate::iotag::Timestamp;
+use crate::iotag::{Reason, Timestamp};
 
 /// State of a line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,16 +89,50 @@ pub struct LineStatus {
     pub writes_not_completed: u64,
 }
 
+/// Whether a station takes part; switched by `station.set`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StationMode {
+    /// It does.
+    #[default]
+    On,
+    /// Its messages change nothing, and nothing is written to it.
+    Off,
+    /// Its tags have made-up values; messages change nothing, and nothing is written to it.
+    Simulate,
+}
+
+impl StationMode {
+    /// The word on the socket.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::On => "on",
+            Self::Off => "off",
+            Self::Simulate => "simulate",
+        }
+    }
+
+    /// Reads what [`Self::as_str`] writes.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::On, Self::Off, Self::Simulate].into_iter().find(|mode| mode.as_str() == word)
+    }
+}
+
 /// State of a station, in D2000's words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum StationState {
-    /// Its line is connected.
+    /// Nothing is in the way of its messages.
     On,
     /// Switched off.
     Off,
-    /// Its line is not connected.
+    /// In error for less than its `error_delay`.
+    CommError,
+    /// In error: its line is down, its will message came, or no filter can bring it a message.
     #[default]
     HardError,
+    /// Simulated.
+    Simulated,
+    /// A message awaits its confirmation by the control system.
+    Wait,
 }
 
 impl StationState {
@@ -107,18 +141,37 @@ impl StationState {
         match self {
             Self::On => "StON",
             Self::Off => "StOFF",
+            Self::CommError => "StCOMERR",
             Self::HardError => "StHARDERR",
+            Self::Simulated => "StSIMUL",
+            Self::Wait => "StWAIT",
         }
     }
 }
 
 /// What is known of a station.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct StationStatus {
-    /// State.
+    /// Mode.
+    pub mode: StationMode,
+    /// State, apart from messages that await their confirmation: see [`Self::shown_state`].
     pub state: StationState,
+    /// Why it is in this state; `ok` when nothing is wrong.
+    pub reason: Reason,
     /// Messages routed to it.
     pub messages: u64,
+    /// Messages that came while it was off or simulated, and changed nothing.
+    pub messages_ignored: u64,
+    /// Messages without room before the confirmation of those ahead, which are lost.
+    pub messages_dropped: u64,
+    /// Times its will message came.
+    pub wills: u64,
+    /// Samples older than `max_age`, discarded.
+    pub samples_too_old: u64,
+    /// Messages that are not confirmed yet.
+    pub waiting_for_confirmation: usize,
+    /// When the oldest of them was shown.
+    pub waiting_since: Option<Timestamp>,
     /// Payloads that could not be parsed.
     pub bad_payloads: u64,
     /// Messages without the time that the configuration expects.
@@ -131,4 +184,36 @@ pub struct StationStatus {
     pub last_message: Option<Timestamp>,
     /// Whether its last payload could not be parsed.
     pub payload_bad: bool,
+}
+
+impl StationStatus {
+    /// A station whose line has not been connected yet.
+    pub fn new(mode: StationMode) -> Self {
+        Self {
+            mode,
+            state: StationState::HardError,
+            reason: Reason::LineDown,
+            messages: 0,
+            messages_ignored: 0,
+            messages_dropped: 0,
+            wills: 0,
+            samples_too_old: 0,
+            waiting_for_confirmation: 0,
+            waiting_since: None,
+            bad_payloads: 0,
+            times_missing: 0,
+            times_unreadable: 0,
+            last_error: None,
+            last_message: None,
+            payload_bad: false,
+        }
+    }
+
+    /// State for people: a station that is on and has a message to be confirmed waits.
+    pub fn shown_state(&self) -> StationState {
+        match self.state {
+            StationState::On if self.waiting_for_confirmation > 0 => StationState::Wait,
+            state => state,
+        }
+    }
 }

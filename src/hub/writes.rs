@@ -2,13 +2,14 @@
 //!
 //! An outcome never blurs "it did not happen" (`failed`) and "it may have happened" (`uncertain`).
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
 
-use super::status::LineState;
+use super::status::{LineState, StationMode};
 use super::{Hub, LineLink};
 use crate::clock;
 use crate::iotag::{
@@ -85,6 +86,30 @@ impl WriteError {
 pub enum LineCommand {
     /// Publish, then set the tags behind it and say how it ended.
     Publish(Publish),
+    /// The control system has confirmed a message.
+    Confirm(Confirm),
+    /// Switch a station on or off, or simulate it.
+    Mode {
+        /// Which station.
+        station: StationId,
+        /// From now on.
+        mode: StationMode,
+        /// Who waits.
+        reply: oneshot::Sender<()>,
+    },
+}
+
+/// A packet identifier that was written to an ACK_ID tag.
+#[derive(Debug)]
+pub struct Confirm {
+    /// Whose message.
+    pub station: StationId,
+    /// The ACK_ID tag.
+    pub tag: TagId,
+    /// What was written; a Co.
+    pub packet_id: Value,
+    /// Who waits.
+    pub reply: oneshot::Sender<WriteOutcome>,
 }
 
 /// A publication and what hangs on it.
@@ -98,6 +123,8 @@ pub struct Publish {
     pub qos: Qos,
     /// Retain flag.
     pub retain: bool,
+    /// MQTT 5.0 Content Type of the payload.
+    pub content_type: Option<Arc<str>>,
     /// When its outcome is wanted at the latest.
     pub deadline: Instant,
     /// Tags that have these values once it has left.
@@ -199,7 +226,42 @@ impl Hub {
             self.submit_unsettled(vec![written(id, value, clock::wall())]);
             return Some(Err(WriteOutcome::Completed));
         }
+        if tag.address == TagAddress::AckId {
+            return Some(self.confirm(id, value).map_err(WriteOutcome::Failed));
+        }
+        match self.station_mode(tag.station) {
+            StationMode::On => {}
+            StationMode::Off => {
+                let why = format!("station `{}` is switched off", station.name);
+                return fail(WriteError::REFUSED, why);
+            }
+            StationMode::Simulate => {
+                self.simulate_write(id, value, clock::wall());
+                return Some(Err(WriteOutcome::Completed));
+            }
+        }
         Some(self.publish(tag.station, vec![(id, value)], deadline).map_err(WriteOutcome::Failed))
+    }
+
+    /// Confirms a message; not a matter of the line's connection.
+    fn confirm(
+        &self,
+        tag: TagId,
+        packet_id: Value,
+    ) -> Result<oneshot::Receiver<WriteOutcome>, WriteError> {
+        let station = self.config().tags[tag.0 as usize].station;
+        let link = self.link(self.config().stations[station.0 as usize].line);
+        let (reply, receiver) = oneshot::channel();
+        let confirm = Confirm { station, tag, packet_id, reply };
+        link.commands.try_send(LineCommand::Confirm(confirm)).map_err(|error| match error {
+            TrySendError::Full(_) => {
+                WriteError::new(WriteError::BUSY, "too many writes wait for this line")
+            }
+            TrySendError::Closed(_) => {
+                WriteError::new(WriteError::LINE_DOWN, "the process is stopping")
+            }
+        })?;
+        Ok(receiver)
     }
 
     fn publish(
@@ -212,6 +274,7 @@ impl Hub {
         let topic = self.publish_topic(station_id)?;
         let (id, value) = &tags[0];
         let payload = output::compose_text(&self.config().tags[id.0 as usize], station, value)
+            .and_then(|payload| output::finished(payload, station.publish_content_type.as_deref()))
             .map_err(|why| WriteError::new(WriteError::REFUSED, why))?;
         let link = self.link(station.line);
         let down = || {
@@ -227,6 +290,7 @@ impl Hub {
             payload: payload.into(),
             qos: station.publish_qos,
             retain: station.publish_retain,
+            content_type: station.publish_content_type.clone(),
             deadline,
             tags,
             reply,

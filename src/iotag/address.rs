@@ -76,7 +76,6 @@ impl TagAddress {
     /// Whether a tag of this type may have this address; the error says which types may.
     pub fn check_type(&self, tag_type: TagType) -> Result<(), String> {
         match self {
-            Self::AckId => Err("the address `ACK_ID` is not supported yet".to_owned()),
             Self::Json(_) | Self::Line(_) if tag_type.is_output() => {
                 Err(format!("this address on a tag of type {tag_type} is not supported yet"))
             }

@@ -107,7 +107,7 @@ impl Conversion {
     fn real(&self, datum: &Datum<'_>) -> Result<f64, Reason> {
         let raw = match datum {
             Datum::Boolean(on) => f64::from(u8::from(*on)),
-            _ => finite(decimal(datum)?.to_f64())?,
+            _ => finite(number(datum)?)?,
         };
         match self.scaling {
             None => Ok(raw),
@@ -242,6 +242,20 @@ fn decimal<'a>(datum: &'a Datum<'_>) -> Result<Decimal<'a>, Reason> {
         }
         _ => Err(Reason::TypeMismatch),
     }
+}
+
+/// As [`decimal`], as a float. One look is enough where the first character tells a number from the
+/// words that Rust reads as one: `inf` and `NaN`.
+fn number(datum: &Datum<'_>) -> Result<f64, Reason> {
+    let (Datum::Number(text) | Datum::Text(text)) = datum else {
+        return Err(Reason::TypeMismatch);
+    };
+    let text = text.trim();
+    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+    if !unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
+        return Err(Reason::TypeMismatch);
+    }
+    text.parse().map_err(|_| Reason::TypeMismatch)
 }
 
 fn finite(real: f64) -> Result<f64, Reason> {

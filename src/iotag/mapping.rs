@@ -168,6 +168,7 @@ impl StationPlan {
             traces,
             report,
         };
+        mapping.updates.reserve(self.tags.len());
         for tag in &self.tags {
             if tag.when.is_none_or(|when| whens[when]) {
                 mapping.update(tag);
@@ -328,8 +329,8 @@ impl Mapping<'_, '_> {
         let mut good = (Quality::Good, Reason::Ok);
         let (time, origin) = match time {
             SourceTime::Known(time) => {
-                let age = received.duration_since(time);
-                if self.plan.max_age.is_some_and(|max_age| age > max_age) {
+                let too_old = |max_age| received.duration_since(time) > max_age;
+                if self.plan.max_age.is_some_and(too_old) {
                     self.report.discarded += 1;
                     return;
                 }

@@ -10,6 +10,7 @@ use serde_json::Value as Json;
 
 use super::convert::{Conversion, Scaling, interval, is_integer, logical_word};
 use super::decimal::Decimal;
+use super::payload::content;
 use super::time_mask::read_rfc3339;
 use super::{Number, Station, Tag, TagAddress, TagType, Value};
 
@@ -45,6 +46,14 @@ pub fn accept_nullable_write(
     match (&tag.address, written) {
         (TagAddress::Json(_), Json::Null) if tag.tag_type.is_output() => Ok(None),
         _ => accept_write(tag, station, written).map(Some),
+    }
+}
+
+/// A composed payload as it leaves under this Content Type: packed, if that says so.
+pub fn finished(payload: Vec<u8>, content_type: Option<&str>) -> Result<Vec<u8>, String> {
+    match content_type.map(content::media_type).as_deref() {
+        Some("application/gzip") => packed(&payload),
+        _ => Ok(payload),
     }
 }
 

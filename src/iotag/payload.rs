@@ -87,6 +87,11 @@ impl<'a> Found<'a> {
         Self { samples: Vec::new(), ends: vec![None; slots], absences: vec![absence; slots] }
     }
 
+    /// Makes room for samples.
+    pub(super) fn reserve(&mut self, samples: usize) {
+        self.samples.reserve(samples);
+    }
+
     /// Appends a sample; an error when there are too many.
     pub(super) fn push(
         &mut self,

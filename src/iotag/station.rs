@@ -1,6 +1,7 @@
 //! Stations: what a topic is routed to.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::SignedDuration;
 
@@ -38,6 +39,14 @@ pub struct Station {
     pub max_age: Option<SignedDuration>,
     /// Subscribe to the address too (D2000: SSA).
     pub subscribe_address: bool,
+    /// Topic of its will message (D2000: SWT); `None`: none.
+    pub will_topic: Option<Arc<str>>,
+    /// Payload that makes it a will (D2000: SWP); `None`: any.
+    pub will_payload: Option<Arc<str>>,
+    /// How long an error is `StCOMERR` before it is `StHARDERR`.
+    pub error_delay: Duration,
+    /// No message for this long makes its inputs bad; `None`: off.
+    pub stale_after: Option<Duration>,
     /// What an absent plain path does to its tag.
     pub on_missing: OnMissing,
     /// Topic of OUT_VALUE instead of an OUT_TOPIC tag; `None`: there is none.
@@ -46,6 +55,8 @@ pub struct Station {
     pub publish_qos: Qos,
     /// Retain flag of its publications.
     pub publish_retain: bool,
+    /// MQTT 5.0 Content Type of its publications; `application/gzip` also compresses them.
+    pub publish_content_type: Option<Arc<str>>,
 }
 
 /// How the payloads of a station are read.

@@ -1,5 +1,5 @@
-//! The table of current tag values: what an update, a line that goes and a line that comes back do
-//! to a tag. It has no clock and no subscribers; its owner is the hub.
+//! The table of current tag values: what an update does to a tag, and what a fault of its station
+//! and the end of that fault do. It has no clock and no subscribers; its owner is the hub.
 
 use super::{Quality, Reason, Tag, TagId, TagUpdate, TagValue, Timestamp, Value};
 
@@ -14,8 +14,14 @@ struct Row {
     current: TagValue,
     /// Changes not larger than this are suppressed.
     deadband: Option<f64>,
-    /// The quality before the line went down, for when it comes back.
-    before_line_down: Option<(Quality, Reason)>,
+    /// What is wrong with the station, and makes the tag bad.
+    fault: Option<Reason>,
+    /// Quality without that fault; of no meaning when there is none.
+    own: (Quality, Reason),
+    /// Whether an update has come in spite of the fault.
+    renewed: bool,
+    /// The real value of a tag that shows a simulated one.
+    real: Option<Box<TagValue>>,
 }
 
 impl TagTable {
@@ -32,7 +38,10 @@ impl TagTable {
         let rows = tags.enumerate().map(|(position, tag)| Row {
             current: start_value(tag, stored(TagId(position as u32)), now),
             deadband: tag.deadband,
-            before_line_down: None,
+            fault: None,
+            own: (Quality::Bad, Reason::NeverReceived),
+            renewed: false,
+            real: None,
         });
         Self { rows: rows.collect() }
     }
@@ -50,7 +59,8 @@ impl TagTable {
     /// What an output tag was last written, or has as `initial`; `Some(None)`: null. `None`: it was
     /// never written.
     pub fn written(&self, tag: TagId) -> Option<Option<&Value>> {
-        let current = self.read(tag)?;
+        let row = self.rows.get(tag.0 as usize)?;
+        let current = row.real.as_deref().unwrap_or(&row.current);
         (current.reason != Reason::NeverReceived).then_some(current.value.as_ref())
     }
 
@@ -64,8 +74,10 @@ impl TagTable {
         self.rows.is_empty()
     }
 
-    /// Applies an update. `None`: no change, because the deadband suppresses it, or there is no
-    /// such tag. Otherwise every update is a change, of an equal value too.
+    /// Applies an update. `None`: no change, because the deadband suppresses it, a simulated value
+    /// hides it, or there is no such tag. Otherwise every update is a change, of an equal value too.
+    ///
+    /// While something is wrong with the station the value is taken, and stays bad for that reason.
     ///
     /// The deadband compares with the last value that was a change, and only while the quality
     /// stays good: a small step is never lost with a change of quality.
@@ -75,50 +87,102 @@ impl TagTable {
             return None;
         }
         let TagUpdate { tag: _, value, quality, reason, time, received } = update;
+        let target = row.real.as_deref_mut().unwrap_or(&mut row.current);
         // Good and without a value: an output of a JSON document was written null.
         if value.is_some() || quality == Quality::Good {
-            row.current.value = value;
+            target.value = value;
         }
-        row.current.quality = quality;
-        row.current.reason = reason;
-        row.current.time = time;
-        row.current.received = received;
-        row.before_line_down = None;
-        Some(row.current.clone())
+        (target.quality, target.reason) = (quality, reason);
+        target.time = time;
+        target.received = received;
+        if let Some(fault) = row.fault {
+            row.own = (quality, reason);
+            row.renewed = true;
+            (target.quality, target.reason) = (Quality::Bad, fault);
+        }
+        row.real.is_none().then(|| row.current.clone())
     }
 
-    /// The line of a tag is down: bad/line_down, with value and times as they are. `None`: no
-    /// change, because it is so already or nothing was ever received.
-    pub fn line_down(&mut self, tag: TagId) -> Option<TagValue> {
+    /// Something is wrong with the tag's station: bad, for this reason, with value and times as they
+    /// are. What was wrong before is replaced; the quality that the tag had of its own is remembered.
+    /// `None`: no change. A line that goes down is no news for a tag that never had a value.
+    pub fn invalidate(&mut self, tag: TagId, reason: Reason) -> Option<TagValue> {
         let row = self.rows.get_mut(tag.0 as usize)?;
-        if matches!(row.current.reason, Reason::LineDown | Reason::NeverReceived) {
-            return None;
+        let simulated = row.end_simulation();
+        if row.fault == Some(reason) {
+            return simulated.then(|| row.current.clone());
         }
-        row.before_line_down = Some((row.current.quality, row.current.reason));
+        if row.fault.replace(reason).is_none() {
+            row.own = (row.current.quality, row.current.reason);
+            row.renewed = false;
+        }
+        if reason == Reason::LineDown && row.current.reason == Reason::NeverReceived {
+            return simulated.then(|| row.current.clone());
+        }
         row.current.quality = Quality::Bad;
-        row.current.reason = Reason::LineDown;
+        row.current.reason = reason;
         Some(row.current.clone())
     }
 
-    /// The line of a tag is back. With the session present nothing can have been missed: the tag
-    /// takes the quality it had. Without, its value is uncertain/restored until a message renews
-    /// it. `None`: no change, because it was not bad by its line.
-    pub fn line_up(&mut self, tag: TagId, session_present: bool) -> Option<TagValue> {
+    /// Nothing is wrong with the tag's station any more. If no message can have been missed, the tag
+    /// takes the quality of its own, and so does one that was renewed meanwhile; otherwise its value
+    /// is uncertain/restored until a message renews it. `None`: no change.
+    pub fn recover(&mut self, tag: TagId, nothing_missed: bool) -> Option<TagValue> {
         let row = self.rows.get_mut(tag.0 as usize)?;
-        if row.current.reason != Reason::LineDown {
-            return None;
+        let simulated = row.end_simulation();
+        if row.fault.take().is_none() {
+            return simulated.then(|| row.current.clone());
         }
-        let before = row.before_line_down.take();
-        (row.current.quality, row.current.reason) = match before {
-            Some(before) if session_present || row.current.value.is_none() => before,
-            _ if row.current.value.is_none() => (Quality::Bad, Reason::NeverReceived),
-            _ => (Quality::Uncertain, Reason::Restored),
+        let before = (row.current.quality, row.current.reason);
+        let keeps = nothing_missed || row.renewed || row.current.value.is_none();
+        let after = if keeps { row.own } else { (Quality::Uncertain, Reason::Restored) };
+        (row.current.quality, row.current.reason) = after;
+        (simulated || before != after).then(|| row.current.clone())
+    }
+
+    /// Nothing is wrong with the tag's station any more, and an update of the tag is about to come:
+    /// [`Self::recover`] without a change of its own.
+    pub fn recover_silently(&mut self, tag: TagId) {
+        if let Some(row) = self.rows.get_mut(tag.0 as usize) {
+            row.end_simulation();
+            row.fault = None;
+        }
+    }
+
+    /// A simulated value, uncertain/simulated. The real one is kept aside and comes back, with what
+    /// has happened to it meanwhile, by [`Self::recover`] or [`Self::invalidate`].
+    pub fn simulate(&mut self, tag: TagId, value: Value, now: Timestamp) -> Option<TagValue> {
+        let row = self.rows.get_mut(tag.0 as usize)?;
+        let simulated = TagValue {
+            value: Some(value),
+            quality: Quality::Uncertain,
+            reason: Reason::Simulated,
+            time: now,
+            received: now,
         };
+        let shown = std::mem::replace(&mut row.current, simulated);
+        if row.fault.is_none() {
+            row.fault = Some(Reason::Simulated);
+            row.own = (shown.quality, shown.reason);
+            row.renewed = false;
+        }
+        row.real.get_or_insert_with(|| Box::new(shown));
         Some(row.current.clone())
     }
 }
 
 impl Row {
+    /// Shows the real value again; false: it was shown.
+    fn end_simulation(&mut self) -> bool {
+        match self.real.take() {
+            Some(real) => {
+                self.current = *real;
+                true
+            }
+            None => false,
+        }
+    }
+
     fn suppresses(&self, update: &TagUpdate) -> bool {
         let same_quality = update.quality == Quality::Good
             && self.current.quality == Quality::Good
@@ -138,18 +202,11 @@ impl Row {
 }
 
 fn start_value(tag: &Tag, stored: Option<TagValue>, now: Timestamp) -> TagValue {
-    let fits = |value: &Value| match tag.tag_type {
-        super::TagType::Ai | super::TagType::Ao => matches!(value, Value::Real(_)),
-        super::TagType::Ci | super::TagType::Co => matches!(value, Value::Integer(_)),
-        super::TagType::Di | super::TagType::Do => matches!(value, Value::Logical(_)),
-        super::TagType::Qi => matches!(value, Value::FourState(_)),
-        super::TagType::TxtI | super::TagType::TxtO => matches!(value, Value::Text(_)),
-        super::TagType::TiR | super::TagType::ToR => matches!(value, Value::Interval(_)),
-        super::TagType::TiA | super::TagType::ToA => matches!(value, Value::Moment(_)),
-    };
-    // The type of a tag may have been changed since its value was stored.
+    // The type of a tag may have been changed since its value was stored; and what was simulated
+    // was never received.
     let is_restored = |stored: &TagValue| match &stored.value {
-        Some(value) => fits(value),
+        _ if stored.reason == Reason::Simulated => false,
+        Some(value) => value.is_of(tag.tag_type),
         None => tag.tag_type.is_output() && stored.reason != Reason::NeverReceived,
     };
     if let Some(mut stored) = stored.filter(is_restored) {

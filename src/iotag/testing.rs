@@ -23,10 +23,15 @@ pub(super) fn station(payload_type: PayloadType) -> Station {
         csv_header: true,
         max_age: None,
         subscribe_address: false,
+        will_topic: None,
+        will_payload: None,
+        error_delay: std::time::Duration::ZERO,
+        stale_after: None,
         on_missing: OnMissing::Bad,
         out_topic: None,
         publish_qos: Qos::AtMostOnce,
         publish_retain: false,
+        publish_content_type: None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Timestamp;
+use super::{TagType, Timestamp};
 
 /// One typed datum, without time and quality.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +24,19 @@ pub enum Value {
 }
 
 impl Value {
+    /// Whether a tag of this type may have this value.
+    pub fn is_of(&self, tag_type: TagType) -> bool {
+        match tag_type {
+            TagType::Ai | TagType::Ao => matches!(self, Self::Real(_)),
+            TagType::Ci | TagType::Co => matches!(self, Self::Integer(_)),
+            TagType::Di | TagType::Do => matches!(self, Self::Logical(_)),
+            TagType::Qi => matches!(self, Self::FourState(_)),
+            TagType::TxtI | TagType::TxtO => matches!(self, Self::Text(_)),
+            TagType::TiR | TagType::ToR => matches!(self, Self::Interval(_)),
+            TagType::TiA | TagType::ToA => matches!(self, Self::Moment(_)),
+        }
+    }
+
     /// The value as the socket shows it (contract, section 5): a number, a boolean or a string;
     /// intervals in seconds, moments as RFC 3339 in UTC, a four-state as its word.
     pub fn to_json(&self) -> serde_json::Value {

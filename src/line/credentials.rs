@@ -3,10 +3,13 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use ring::rand::{SecureRandom as _, SystemRandom};
+
 use super::jwt;
 use crate::clock;
 use crate::config::{Jwt, Line, Secret};
 use crate::mqtt::Credentials;
+use crate::mqtt::scram::{self, ScramSha256};
 
 /// How long a command may take to print its secret.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
@@ -41,7 +44,21 @@ pub(super) async fn read(line: &Line) -> Result<Fresh, String> {
         _ => None,
     };
     let key_passphrase = passphrase(line.tls.key_passphrase.as_ref()).await?;
-    Ok(Fresh { credentials: Credentials { user_name, password }, key_passphrase, renew_at })
+    let mut credentials = Credentials { user_name, password, authenticator: None };
+    if line.mqtt5.authentication_method == Some(scram::METHOD) {
+        // The exchange proves that we know the password; it is not sent.
+        let password = credentials.password.take().unwrap_or_default();
+        let user_name = credentials.user_name.clone().unwrap_or_default();
+        credentials.authenticator = Some(Box::new(ScramSha256::new(user_name, password, nonce()?)));
+    }
+    Ok(Fresh { credentials, key_passphrase, renew_at })
+}
+
+/// 144 bits that nobody can guess.
+fn nonce() -> Result<String, String> {
+    let mut bytes = [0; 18];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| "no random numbers to be had".to_owned())?;
+    Ok(data_encoding::BASE64.encode(&bytes))
 }
 
 async fn passphrase(secret: Option<&Secret>) -> Result<Option<String>, String> {

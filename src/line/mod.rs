@@ -9,8 +9,11 @@
 //! Nothing in the loop waits for anything but the next event, so that neither a slow store nor a
 //! slow socket can hold up a PINGRESP.
 
+mod attendance;
+mod confirmation;
 mod credentials;
 mod jwt;
+mod life;
 mod renewal;
 mod settlement;
 mod stations;
@@ -32,10 +35,13 @@ use crate::hub::writes::{self, WriteError};
 use crate::hub::{BatchId, Hub, LineCommand, LinePort, Publish, WriteOutcome};
 use crate::iotag::{LineId, Quality, Reason, TagUpdate};
 use crate::mqtt::{
-    BytesProgress, Client, ClientOptions, Command, Event, Input, Output, Publication,
-    PublishOutcome, PublishToken, Session, Subscription, Version, Will,
+    BytesProgress, Client, ClientOptions, Command, ConnectProperties, Endpoint, Event, Input,
+    Output, Publication, PublishOutcome, PublishProperties, PublishToken, Session, Subscription,
+    Version, Will,
 };
+use crate::qos::Qos;
 use crate::transport::{self, Progress, Transport};
+use attendance::Attendance;
 use credentials::Fresh;
 use renewal::{Renew, Renewal, Watched};
 use settlement::Settlement;
@@ -72,6 +78,7 @@ pub struct LineTask {
     config: Line,
     client: Client,
     stations: Stations,
+    attendance: Attendance,
     settlement: Settlement,
     /// Publications whose end is not known yet.
     publishing: FxHashMap<PublishToken, Publish>,
@@ -88,16 +95,18 @@ pub struct LineTask {
 
 impl LineTask {
     /// A line that continues a stored session.
-    pub fn new(id: LineId, hub: Arc<Hub>, session: Session) -> Self {
+    pub fn new(id: LineId, hub: Arc<Hub>, mut session: Session) -> Self {
         let config = hub.config().lines[id.0 as usize].clone();
         let stations = Stations::new(id, hub.config());
         let options = client_options(&config, &stations.subscriptions(hub.config()));
         let subscriptions = options.subscriptions.len();
+        let attendance = Attendance::new(id, &hub, &mut session);
         Self {
             id,
             client: Client::new(options, session),
             settlement: Settlement::new(id, Arc::clone(&config.name)),
             stations,
+            attendance,
             publishing: FxHashMap::default(),
             last_token: 0,
             link: Link::Closed,
@@ -116,11 +125,14 @@ impl LineTask {
     pub async fn run(mut self, mut port: LinePort, mut stop: watch::Receiver<bool>) {
         let mut drain_until: Option<Instant> = None;
         let mut disconnected = false;
-        self.client.handle_command(clock::now(), Command::Connect);
+        self.begin(clock::now());
+        if !self.rest(clock::now()) {
+            self.client.handle_command(clock::now(), Command::Connect);
+        }
         loop {
             self.perform();
             let now = clock::now();
-            if drain_until.is_none() && self.renew(now) {
+            if drain_until.is_none() && (self.rest(now) || self.renew(now)) {
                 continue;
             }
             if let Some(until) = drain_until {
@@ -137,7 +149,7 @@ impl LineTask {
                     break;
                 }
             }
-            let mut wake = self.client.deadline();
+            let mut wake = earliest(self.client.deadline(), self.attendance.deadline());
             if let Link::Closing(_, until) = self.link {
                 wake = earliest(wake, Some(until));
             }
@@ -209,6 +221,7 @@ impl LineTask {
         if self.client.deadline().is_some_and(|deadline| deadline <= now) {
             self.client.handle_input(now, Input::Timeout);
         }
+        self.attend(now);
     }
 
     fn on_opened(&mut self, opened: Opened) {
@@ -303,7 +316,15 @@ impl LineTask {
     }
 
     fn on_command(&mut self, command: LineCommand) {
-        let LineCommand::Publish(publish) = command;
+        let publish = match command {
+            LineCommand::Publish(publish) => publish,
+            LineCommand::Confirm(confirm) => return self.on_confirm(confirm),
+            LineCommand::Mode { station, mode, reply } => {
+                self.on_mode(station, mode);
+                let _ = reply.send(());
+                return;
+            }
+        };
         self.last_token += 1;
         let token = PublishToken(self.last_token);
         let publication = Publication {
@@ -311,6 +332,7 @@ impl LineTask {
             payload: publish.payload.clone(),
             qos: publish.qos,
             retain: publish.retain,
+            properties: publish.content_type.as_deref().map(with_content_type),
         };
         if self.config.full_debug {
             tracing::info!(
@@ -336,7 +358,7 @@ impl LineTask {
     fn drain_outputs(&mut self) {
         while let Some(output) = self.client.poll_output() {
             match output {
-                Output::Connect { server } => self.open(server),
+                Output::Connect { server } => self.open(&server),
                 Output::Transmit(bytes) => {
                     self.outbound_bytes += bytes.len();
                     self.outbound.push_back(bytes);
@@ -347,9 +369,9 @@ impl LineTask {
         }
     }
 
-    fn open(&mut self, server: usize) {
+    fn open(&mut self, endpoint: &Endpoint) {
         self.drop_link();
-        let Some(server) = self.config.servers.get(server).cloned() else { return };
+        let Some(server) = self.server(endpoint) else { return };
         self.hub.line_status(self.id, |status| {
             status.server = server.to_string();
             status.state = LineState::Connecting;
@@ -377,6 +399,18 @@ impl LineTask {
         }));
     }
 
+    /// A server that another one referred us to is reached as that one is.
+    fn server(&self, endpoint: &Endpoint) -> Option<config::Server> {
+        match endpoint {
+            Endpoint::Listed(position) => self.config.servers.get(*position).cloned(),
+            Endpoint::Referred(referred) => {
+                let by = self.config.servers.get(referred.by)?.clone();
+                let port = referred.port.unwrap_or(by.scheme.default_port());
+                Some(config::Server { host: referred.host.clone(), port, ..by })
+            }
+        }
+    }
+
     fn close(&mut self) {
         match std::mem::replace(&mut self.link, Link::Closed) {
             Link::Open(transport) => {
@@ -401,9 +435,7 @@ impl LineTask {
                         "received"
                     );
                 }
-                let updates = self.settlement.updates();
-                self.stations.map(&self.hub, &publication, delivery.packet_id, updates);
-                self.settlement.received(delivery, publication.payload.len());
+                self.on_message(delivery, publication);
             }
             Event::Session { seq, change } => self.settlement.session(seq, change),
             Event::Completed { token, outcome } => self.on_completed(token, outcome),
@@ -441,13 +473,14 @@ impl LineTask {
                 "the server has lost the session: messages that it kept for us are gone"
             );
         }
-        // What came in before belongs before.
-        self.settlement.submit(&self.hub);
-        self.hub.line_up(self.id, session_present);
+        self.stations_up(session_present);
     }
 
     fn on_down(&mut self, cause: &str, was_up: bool, retry_in: Option<Duration>) {
         let now = clock::wall();
+        if self.attendance.rests() {
+            return self.rested();
+        }
         if matches!(self.renew, Renew::Leaving) && retry_in.is_none() {
             self.hub.line_status(self.id, |status| {
                 status.state = LineState::Connecting;
@@ -461,11 +494,15 @@ impl LineTask {
             status.connected_since = None;
             status.filters.clear();
             status.next_attempt = retry_in.and_then(|pause| now.checked_add(pause).ok());
-            status.last_error = Some((now, cause.to_owned()));
+            if retry_in.is_some() {
+                status.last_error = Some((now, cause.to_owned()));
+            }
             status.server.clone()
         });
         let retry_in = retry_in.map(|pause| tracing::field::display(format!("{pause:.1?}")));
-        if was_up {
+        if retry_in.is_none() {
+            tracing::info!(line = %self.config.name, %server, "disconnected: {cause}");
+        } else if was_up {
             tracing::warn!(line = %self.config.name, %server, retry_in, "connection lost: {cause}");
         } else {
             tracing::warn!(line = %self.config.name, %server, retry_in, "cannot connect: {cause}");
@@ -473,36 +510,37 @@ impl LineTask {
         if matches!(self.renew, Renew::Returning(_)) {
             self.renewal_failed();
         } else if was_up {
-            self.settlement.submit(&self.hub);
-            self.hub.line_down(self.id);
+            self.stations_down();
         }
     }
 
-    fn on_subscribed(&mut self, granted: &[(String, Option<crate::qos::Qos>)]) {
-        let refused: Vec<&str> = granted
+    fn on_subscribed(&mut self, granted: &[(String, Result<Qos, String>)]) {
+        let refused: Vec<(&str, &str)> = granted
             .iter()
-            .filter(|(_, qos)| qos.is_none())
-            .map(|(filter, _)| filter.as_str())
+            .filter_map(|(filter, qos)| Some((filter.as_str(), qos.as_ref().err()?.as_str())))
             .collect();
         let now = clock::wall();
         self.hub.line_status(self.id, |status| {
             status.filters.extend(granted.iter().map(|(filter, qos)| FilterStatus {
                 filter: filter.clone(),
-                granted: qos.map(crate::qos::Qos::level),
+                granted: qos.as_ref().ok().map(|qos| qos.level()),
             }));
             if !refused.is_empty() {
                 status.state = LineState::Error;
-                let text = format!("the server refused topic filter `{}`", refused.join("`, `"));
+                let refused = refused.iter().map(|(filter, why)| format!("`{filter}` ({why})"));
+                let refused = refused.collect::<Vec<_>>().join(", ");
+                let text = format!("the server refused topic filter {refused}");
                 status.last_error = Some((now, text));
             }
         });
-        for filter in refused {
+        for (filter, why) in refused {
             tracing::error!(
-                line = %self.config.name, filter,
+                line = %self.config.name, filter, why,
                 "the server refused the topic filter: no message of it will arrive"
             );
         }
         tracing::debug!(line = %self.config.name, filters = self.subscriptions, "subscribed");
+        self.stations_subscribed(granted);
     }
 
     fn on_completed(&mut self, token: PublishToken, outcome: PublishOutcome) {
@@ -584,6 +622,12 @@ async fn sleep_until(wake: Option<Instant>) {
     }
 }
 
+/// What a message of MQTT 5.0 says of its payload.
+fn with_content_type(content_type: &str) -> Box<PublishProperties> {
+    let content_type = Some(content_type.to_owned());
+    Box::new(PublishProperties { content_type, ..PublishProperties::default() })
+}
+
 fn client_options(line: &Line, subscriptions: &[Subscription]) -> ClientOptions {
     ClientOptions {
         version: match line.mqtt_version {
@@ -601,11 +645,22 @@ fn client_options(line: &Line, subscriptions: &[Subscription]) -> ClientOptions 
                 payload: will.message.clone().into_bytes().into(),
                 qos: will.qos,
                 retain: will.retain,
+                properties: will.content_type.as_deref().map(with_content_type),
             },
+            delay_s: will.delay_s,
         }),
         subscriptions: subscriptions.to_vec(),
         publish_in_flight: line.publish_in_flight,
         maximum_packet_size: line.maximum_packet_size,
+        properties: match line.mqtt_version {
+            config::MqttVersion::V311 => ConnectProperties::default(),
+            config::MqttVersion::V5 => ConnectProperties {
+                session_expiry_s: line.mqtt5.session_expiry_s,
+                receive_maximum: Some(line.mqtt5.receive_maximum),
+                topic_alias_maximum: line.mqtt5.topic_alias_maximum,
+                user_properties: line.mqtt5.user_properties.clone(),
+            },
+        },
         reconnect_min: line.reconnect_min,
         reconnect_max: line.reconnect_max,
         servers: line.servers.len(),

@@ -162,8 +162,7 @@ impl LineTask {
     /// The tags were spared the planned interruption; it has become one that they must show.
     pub(super) fn renewal_failed(&mut self) {
         self.renew = Renew::No;
-        self.settlement.submit(&self.hub);
-        self.hub.line_down(self.id);
+        self.stations_down();
     }
 
     /// Says it at every connect, early enough to be heard.

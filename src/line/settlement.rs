@@ -64,6 +64,14 @@ impl Settlement {
         }
     }
 
+    /// A message has been mapped and awaits its confirmation: until then there is nothing to
+    /// acknowledge, but a QoS 2 message is applied.
+    pub(super) fn shown(&mut self, delivery: Delivery, station: &str) {
+        if let Some(change) = delivery.session_change_unconfirmed(station.as_bytes()) {
+            self.record(change);
+        }
+    }
+
     /// The machine changed its session.
     pub(super) fn session(&mut self, seq: ChangeSeq, change: SessionChange) {
         self.open.durable = Some(seq);

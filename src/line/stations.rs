@@ -1,21 +1,28 @@
 //! The stations of a line: which one takes a message, and what it makes of it.
 
+use std::sync::Arc;
+
 use rustc_hash::FxHashMap;
 
-use crate::clock;
 use crate::config::Config;
 use crate::hub::Hub;
 use crate::iotag::mapping::{InMessage, MappingReport, StationPlan};
 use crate::iotag::router::Router;
 use crate::iotag::{LineId, StationId, TagId, TagUpdate, Timestamp};
 use crate::mqtt::{Publication, Subscription};
+use crate::topic;
 
 /// Router and plans of one line.
 pub(super) struct Stations {
     line: LineId,
     router: Router,
     plans: FxHashMap<StationId, Planned>,
+    /// Who watches a topic for a will, and the payload it must have.
+    wills: FxHashMap<Arc<str>, Vec<Watcher>>,
 }
+
+/// A station that watches a topic, and the payload that makes a message its will; `None`: any.
+type Watcher = (StationId, Option<Arc<str>>);
 
 struct Planned {
     plan: StationPlan,
@@ -54,10 +61,18 @@ impl Stations {
             })
             .collect();
         let router = Router::compile(stations().map(|(id, station)| (id, &station.address)));
-        Self { line, router, plans }
+        let mut wills: FxHashMap<Arc<str>, Vec<Watcher>> = FxHashMap::default();
+        for (id, station) in stations() {
+            if let Some(topic) = &station.will_topic {
+                let watcher = (id, station.will_payload.clone());
+                wills.entry(Arc::clone(topic)).or_default().push(watcher);
+            }
+        }
+        Self { line, router, plans, wills }
     }
 
-    /// The line's filters and those of stations that subscribe to their own address, each once.
+    /// The line's filters and those of stations that subscribe to their own address, each once; and
+    /// the topics of wills that none of them brings.
     pub(super) fn subscriptions(&self, config: &Config) -> Vec<Subscription> {
         let line = &config.lines[self.line.0 as usize];
         let own = config
@@ -67,25 +82,30 @@ impl Stations {
             .filter_map(|station| station.address.as_filter());
         let mut filters: Vec<&str> = line.topic_filters.iter().map(String::as_str).collect();
         filters.extend(own);
+        let covered = |topic: &str| filters.iter().any(|filter| brings(filter, topic));
+        let watched = config.stations.iter().filter(|station| station.line == self.line);
+        let wills: Vec<&str> = watched
+            .filter_map(|station| station.will_topic.as_deref())
+            .filter(|topic| !covered(topic))
+            .collect();
+        filters.extend(wills);
         let mut wanted: Vec<Subscription> = Vec::with_capacity(filters.len());
         let mut seen = rustc_hash::FxHashSet::default();
         for filter in filters {
             if seen.insert(filter) {
-                wanted.push(Subscription { filter: filter.to_owned(), qos: line.subscribe_qos });
+                wanted.push(Subscription::new(filter, line.subscribe_qos));
             }
         }
         wanted
     }
 
-    /// Appends what a message does to its station's tags.
-    pub(super) fn map(
+    /// Which station takes a message; counted.
+    pub(super) fn route(
         &mut self,
         hub: &Hub,
         publication: &Publication,
-        packet_id: u16,
-        updates: &mut Vec<TagUpdate>,
-    ) {
-        let received = clock::wall();
+        received: Timestamp,
+    ) -> Option<StationId> {
         let station = self.router.route(&publication.topic);
         hub.line_status(self.line, |status| {
             status.messages_received += 1;
@@ -96,21 +116,55 @@ impl Stations {
                 status.last_unrouted_topic = Some(publication.topic.to_string());
             }
         });
-        let Some(station) = station else {
+        if station.is_none() {
             tracing::debug!(topic = %publication.topic, "no station takes this topic");
-            return;
-        };
+        }
+        station
+    }
+
+    /// The stations whose will message this is, whatever the routing.
+    pub(super) fn wills(&self, publication: &Publication) -> Vec<StationId> {
+        if self.wills.is_empty() {
+            return Vec::new();
+        }
+        let watched = self.wills.get(&*publication.topic).into_iter().flatten();
+        watched
+            .filter(|(_, payload)| {
+                payload.as_ref().is_none_or(|payload| payload.as_bytes() == publication.payload)
+            })
+            .map(|(station, _)| *station)
+            .collect()
+    }
+
+    /// Appends what a message does to its station's tags.
+    pub(super) fn map(
+        &mut self,
+        hub: &Hub,
+        station: StationId,
+        publication: &Publication,
+        (packet_id, received): (u16, Timestamp),
+        updates: &mut Vec<TagUpdate>,
+    ) {
         let Some(planned) = self.plans.get_mut(&station) else { return };
         let message = InMessage {
             topic: &publication.topic,
             payload: &publication.payload,
-            content_type: None,
+            content_type: publication.content_type(),
             packet_id,
             received,
         };
         let report = planned.plan.map(&message, updates);
         planned.account(hub, station, &publication.topic, received, report);
     }
+}
+
+/// Whether a subscription to this filter, shared or not, brings messages of this topic.
+pub(super) fn brings(filter: &str, topic: &str) -> bool {
+    let filter = match filter.strip_prefix("$share/") {
+        Some(shared) => shared.split_once('/').map_or(shared, |(_, filter)| filter),
+        None => filter,
+    };
+    topic::matches(filter, topic)
 }
 
 impl Planned {
@@ -127,6 +181,7 @@ impl Planned {
         hub.station_status(station, |status| {
             status.messages += 1;
             status.last_message = Some(received);
+            status.samples_too_old += report.discarded;
             status.payload_bad = report.bad_payload.is_some();
             if let Some(why) = &report.bad_payload {
                 status.bad_payloads += 1;

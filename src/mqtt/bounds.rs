@@ -13,6 +13,10 @@ pub const PACKETS_PER_TURN: usize = 250;
 /// whose error code only 5.0 can say, and loses it. Still 400 a second at 50 ms.
 pub const IN_FLIGHT_MAX: usize = 20;
 
+/// Publishes in flight when the server says that it takes as many or more: their payloads are held
+/// in memory.
+pub const IN_FLIGHT_SERVER_MAX: usize = 1024;
+
 /// Publishes that wait for a place in flight; one more fails at once.
 pub const WAITING_MAX: usize = 10_000;
 
@@ -38,6 +42,18 @@ pub const TOPICS_REMEMBERED: usize = 1024;
 /// Longer topics are not remembered, so that the memory of it stays below a megabyte.
 pub const TOPIC_REMEMBERED_BYTES_MAX: usize = 512;
 
+/// Topic aliases towards the server, whatever more it takes.
+pub const TOPIC_ALIASES_MAX: u16 = 256;
+
+/// Topics whose uses are counted to decide which of them get an alias.
+pub const TOPICS_COUNTED: usize = 1024;
+
+/// Shorter topics have no alias: one takes up to four bytes.
+pub const ALIASED_TOPIC_BYTES_MIN: usize = 5;
+
+/// Servers taken from one Server Reference.
+pub const REFERRED_MAX: usize = 16;
+
 /// How long the outcome of a publish that was taken back waits for its record to be removed.
 pub const REMOVAL_TIME: Duration = Duration::from_secs(1);
 
@@ -61,3 +77,4 @@ pub const REPLY_GRACE_FACTOR: u32 = 3;
 
 const _: () = assert!(TOPICS_REMEMBERED.is_power_of_two());
 const _: () = assert!(IN_FLIGHT_MAX < UNACKNOWLEDGED_MAX);
+const _: () = assert!(TOPICS_COUNTED > TOPIC_ALIASES_MAX as usize);

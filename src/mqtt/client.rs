@@ -21,6 +21,7 @@
 //! What needs a stored record first (PUBLISH, PUBREL and PUBCOMP of a session that is kept) waits at
 //! the *gate* of the connection for [`Input::Durable`]; all else passes by.
 
+mod authentication;
 mod handshake;
 mod inbound;
 mod publish;
@@ -30,14 +31,16 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
+use super::authenticator::Authenticator;
 use super::bounds;
 use super::codec::Codec;
 use super::connection::{Connection, Gated};
-use super::error::Fault;
+use super::error::{Fault, Unsendable};
 use super::frame::Header;
-use super::packet::{Inbound, Outbound, Publication, Subscription, Will};
+use super::packet::{ConnectProperties, Inbound, Outbound, Publication, Subscription, Will};
 use super::planted::{Bug, planted};
-use super::reconnect::Reconnect;
+use super::reason;
+use super::reconnect::{Endpoint, Reconnect};
 use super::session::{self, ChangeSeq, Sending, Session, SessionChange};
 use super::timer::{Timer, Timers};
 use crate::qos::Qos;
@@ -75,6 +78,8 @@ pub struct ClientOptions {
     pub publish_in_flight: u16,
     /// Largest packet accepted, in bytes with its header.
     pub maximum_packet_size: u32,
+    /// What MQTT 5.0 adds to CONNECT.
+    pub properties: ConnectProperties,
     /// Pause before a new attempt: full jitter between nothing and a bound that doubles from `min` to `max`.
     pub reconnect_min: Duration,
     /// See `reconnect_min`.
@@ -86,12 +91,14 @@ pub struct ClientOptions {
 }
 
 /// Read afresh by the driver for every connection.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub struct Credentials {
     /// User name.
     pub user_name: Option<String>,
     /// Password.
     pub password: Option<Vec<u8>>,
+    /// Enhanced authentication, which MQTT 3.1.1 has not.
+    pub authenticator: Option<Box<dyn Authenticator>>,
 }
 
 /// What happened outside.
@@ -124,6 +131,13 @@ pub enum Command {
     /// The message of this delivery is safe: PUBACK or PUBREC may go. Inert on a later connection,
     /// unless the message was seen there again.
     Acknowledge(Delivery),
+    /// The acknowledgement of this delivery will take a while: those of later messages need not wait
+    /// for it. MQTT-4.6.0-2 and MQTT-4.6.0-3 want the order of arrival; that one message must not
+    /// stop all others is worth more.
+    Overtake(Delivery),
+    /// There is no room for the message of this delivery: it stays unacknowledged, and is handed over
+    /// again when the server sends it on a later connection.
+    Decline(Delivery),
     /// Close the connection in order (DISCONNECT) and stay closed until [`Command::Connect`].
     Disconnect,
     /// Leave the closed state that [`Command::Disconnect`] and a new client are in.
@@ -145,14 +159,25 @@ pub struct Delivery {
     pub qos: Qos,
     /// Whether the session is stored: with a clean session nothing is recorded.
     pub stored: bool,
+    /// What its message is known again by; 0 below QoS 2.
+    pub fingerprint: u64,
 }
 
 impl Delivery {
     /// The session record that must be committed together with the values of this message, so that
     /// it is applied exactly once: only QoS 2 has one.
     pub fn session_change(&self) -> Option<SessionChange> {
+        (self.stored && self.qos == Qos::ExactlyOnce).then(|| session::received_change(self))
+    }
+}
+
+impl Delivery {
+    /// [`Self::session_change`] of a message whose values are applied and which must not be
+    /// acknowledged yet. After a restart it comes back from [`Session::take_unconfirmed`], with the
+    /// note; once it may be acknowledged, [`Self::session_change`] replaces the record.
+    pub fn session_change_unconfirmed(&self, note: &[u8]) -> Option<SessionChange> {
         (self.stored && self.qos == Qos::ExactlyOnce)
-            .then(|| session::received_change(self.epoch, self.packet_id))
+            .then(|| session::received_unconfirmed_change(self, note))
     }
 }
 
@@ -170,10 +195,10 @@ pub enum PublishOutcome {
 /// What the machine wants of its driver, in order.
 #[derive(Debug)]
 pub enum Output {
-    /// Open a transport to this server (position in the list), then [`Input::Connected`].
+    /// Open a transport to this server, then [`Input::Connected`].
     Connect {
-        /// Position in the driver's list of servers.
-        server: usize,
+        /// Where it is.
+        server: Endpoint,
     },
     /// Send these bytes.
     Transmit(Bytes),
@@ -195,8 +220,8 @@ pub enum Event {
     },
     /// All filters are answered.
     Subscribed {
-        /// Filter and granted QoS; `None`: refused.
-        granted: Vec<(String, Option<Qos>)>,
+        /// Filter and granted QoS, or why there is none.
+        granted: Vec<(String, Result<Qos, String>)>,
     },
     /// The connection is over, or an attempt failed.
     Down {
@@ -248,6 +273,10 @@ pub struct Client {
     options: ClientOptions,
     /// Whether the session outlives the connection, here and at the server.
     persistent: bool,
+    /// Client id that the server has given us because we have none.
+    assigned_client_id: Option<String>,
+    /// The server has a session that we know nothing of: the next connection starts a new one.
+    needs_clean_start: bool,
     codec: Codec,
     session: Session,
     phase: Phase,
@@ -307,10 +336,13 @@ impl Client {
             options.servers,
             options.seed,
         );
+        let codec = Codec::new(options.version);
         let mut client = Self {
             options,
             persistent,
-            codec: Codec::default(),
+            assigned_client_id: None,
+            needs_clean_start: false,
+            codec,
             session,
             phase: Phase::Stopped,
             connection: Connection::default(),
@@ -361,7 +393,7 @@ impl Client {
         self.on_time(now);
         match input {
             Input::Connected(credentials) if self.phase == Phase::Opening => {
-                self.greet(now, &credentials);
+                self.greet(now, credentials);
             }
             Input::ConnectFailed(cause) if self.phase == Phase::Opening => {
                 self.end_connection(now, cause, EndedBy::Peer);
@@ -386,6 +418,14 @@ impl Client {
             }
             Command::Acknowledge(delivery) => {
                 let result = self.acknowledge(now, delivery);
+                self.fail_on_error(now, result);
+            }
+            Command::Overtake(delivery) => {
+                let result = self.overtake(now, delivery);
+                self.fail_on_error(now, result);
+            }
+            Command::Decline(delivery) => {
+                let result = self.decline(now, delivery);
                 self.fail_on_error(now, result);
             }
             Command::Disconnect => self.disconnect(now),
@@ -425,7 +465,13 @@ impl Client {
         let connection = &mut self.connection;
         let before = connection.outbound.len();
         self.codec.encode(packet, &mut connection.outbound)?;
-        connection.encoded_bytes += (connection.outbound.len() - before) as u64;
+        let size = connection.outbound.len() - before;
+        let allowed = connection.limits.packet_bytes_max;
+        if size > allowed {
+            connection.outbound.truncate(before);
+            return Err(Unsendable::TooLarge(size, allowed).into()); // MQTT-3.2.2-15 of 5.0
+        }
+        connection.encoded_bytes += size as u64;
         // MQTT-3.1.2-23: the interval counts from the last packet sent.
         if let Some(keep_alive) = connection.keep_alive {
             self.timers.set(Timer::KeepAlive, now + keep_alive * 3 / 4);
@@ -463,7 +509,7 @@ impl Client {
     /// Sends what is gated when its record is durable, or lets it wait.
     fn pass_gate(&mut self, now: Instant, seq: ChangeSeq, gated: Gated) -> Result<(), Fault> {
         let skips = match gated {
-            Gated::Pubcomp(_) => planted(Bug::PubcompBeforeDurable),
+            Gated::Pubcomp { .. } => planted(Bug::PubcompBeforeDurable),
             _ => false,
         };
         if seq <= self.durable || skips {
@@ -483,6 +529,9 @@ impl Client {
             let result = self.send_gated(now, &gated);
             self.fail_on_error(now, result);
         }
+        // One that could not be sent after all has left its place.
+        let result = self.pump(now);
+        self.fail_on_error(now, result);
     }
 
     fn send_gated(&mut self, now: Instant, gated: &Gated) -> Result<(), Fault> {
@@ -495,8 +544,10 @@ impl Client {
                     self.transmit_outgoing(now, packet_id)?;
                 }
             }
-            Gated::Pubcomp(packet_id) => {
-                self.send(now, Outbound::Pubcomp(packet_id))?;
+            Gated::Pubcomp { packet_id, is_known } => {
+                let reason = if is_known { reason::SUCCESS } else { reason::PACKET_ID_NOT_FOUND };
+                self.send(now, Outbound::Pubcomp { packet_id, reason })?;
+                self.connection.window.give_back(packet_id);
             }
             Gated::Subscribe => {
                 self.timers.clear(Timer::SubscribeGate);
@@ -516,7 +567,8 @@ impl Client {
         for _ in 0..bounds::PACKETS_PER_TURN {
             let Some(&first) = buffer.first() else { return Ok(BytesProgress::NeedMore) };
             if self.phase == Phase::Greeting {
-                handshake::check_greeting(first)?;
+                let authenticates = self.connection.authenticator.is_some();
+                handshake::check_greeting(first, authenticates)?;
             }
             self.codec.check_first(first)?;
             let Some(header) = Header::read(buffer)? else { return Ok(BytesProgress::NeedMore) };
@@ -675,13 +727,35 @@ impl Client {
         }
     }
 
-    /// Closes the connection because of a fault: without DISCONNECT, which would suppress the will.
+    /// Closes the connection because of a fault. Where DISCONNECT has no reason it is not sent: it
+    /// would suppress the will.
     fn fail(&mut self, now: Instant, fault: &Fault) {
         if matches!(self.phase, Phase::Greeting | Phase::Up) {
+            match fault.reason_code() {
+                Some(reason) if self.connection.limits.reasons => self.say_why(now, reason, fault),
+                Some(_) => {}
+                // The server has ended it: what is not given out yet need not be sent.
+                None => self.connection.drop_outbound(),
+            }
+            if let Some(servers) = fault.referral() {
+                self.reconnect.refer(servers);
+            }
             self.flush();
             self.outputs.push_back(Output::Close);
             self.end_connection(now, fault.to_string(), EndedBy::Fault);
         }
+    }
+
+    /// DISCONNECT with a reason, section 4.13 of MQTT 5.0. The words are left out where they might be
+    /// too long (MQTT-3.14.2-3), and before the server has accepted us.
+    fn say_why(&mut self, now: Instant, reason: u8, fault: &Fault) {
+        let words = fault.to_string();
+        let packet = Outbound::Disconnect { reason, text: &words };
+        let allowed = self.connection.limits.packet_bytes_max;
+        let fits = self.phase == Phase::Up && self.codec.packet_bytes(packet) <= allowed;
+        let text = if fits { words.as_str() } else { "" };
+        // If even this cannot be sent, the connection ends without it.
+        let _ = self.send(now, Outbound::Disconnect { reason, text });
     }
 
     /// The connection, or the attempt to get one, is over; another attempt will follow.
@@ -720,7 +794,7 @@ impl Client {
         }
         self.short_lives += 1;
         if self.short_lives.is_multiple_of(bounds::TAKEN_OVER_TIMES) {
-            let id = &self.options.client_id;
+            let id = self.client_id();
             self.notice(format!(
                 "the server has closed the connection soon after accepting it {} times in a row: \
                  another client probably uses the client id `{id}`",
@@ -736,7 +810,8 @@ impl Client {
             Phase::Opening => self.outputs.push_back(Output::Close),
             Phase::Greeting | Phase::Up => {
                 // MQTT-3.14.4-2: nothing follows it.
-                let result = self.send(now, Outbound::Disconnect);
+                let packet = Outbound::Disconnect { reason: reason::SUCCESS, text: "" };
+                let result = self.send(now, packet);
                 debug_assert!(result.is_ok());
                 self.flush();
                 self.outputs.push_back(Output::Close);

@@ -2,11 +2,13 @@
 //!
 //! A lost connection is replaced as a whole, so there is nothing to reset and nothing to forget.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
+use super::alias::{InboundAliases, OutboundAliases};
+use super::authenticator::Authenticator;
 use super::packet::{Limits, Subscription};
 use super::session::{ChangeSeq, Waiter};
 use crate::qos::Qos;
@@ -38,12 +40,22 @@ pub(super) struct Connection {
     pub(super) pubacks: AckQueue,
     /// Acknowledgements owed for QoS 2.
     pub(super) pubrecs: AckQueue,
+    /// How many messages the server may send.
+    pub(super) window: Window,
+    /// What the server's topic aliases stand for.
+    pub(super) inbound_aliases: InboundAliases,
+    /// Our topic aliases.
+    pub(super) outbound_aliases: OutboundAliases,
+    /// Enhanced authentication, until CONNACK.
+    pub(super) authenticator: Option<Box<dyn Authenticator>>,
     /// SUBSCRIBE and UNSUBSCRIBE that are not answered.
     pub(super) requests: BTreeMap<u16, Request>,
     /// Answers to this connection's SUBSCRIBEs so far.
-    pub(super) granted: Vec<(String, Option<Qos>)>,
+    pub(super) granted: Vec<(String, Result<Qos, String>)>,
     /// Publishes of the session that are to be sent again, in order.
     pub(super) resend: VecDeque<u16>,
+    /// Releases of the session that were sent again: the server may have ended them before.
+    pub(super) resumed_releases: BTreeSet<u16>,
     /// Publishes of the session that are under way on this connection.
     pub(super) open: usize,
     /// Bytes of this connection seen so far, those left in the buffer included.
@@ -79,7 +91,12 @@ pub(super) enum Gated {
         order: u64,
     },
     /// PUBCOMP.
-    Pubcomp(u16),
+    Pubcomp {
+        /// Its id.
+        packet_id: u16,
+        /// Whether it ends an exchange that we know of.
+        is_known: bool,
+    },
     /// All SUBSCRIBEs: that their filters were asked for is to be known whatever happens.
     Subscribe,
 }
@@ -107,6 +124,70 @@ impl Connection {
     pub(super) fn unsent_bytes(&self) -> u64 {
         self.encoded_bytes - self.transmitted_bytes
     }
+
+    /// Forgets what was encoded and not given out.
+    pub(super) fn drop_outbound(&mut self) {
+        self.encoded_bytes -= self.outbound.len() as u64;
+        self.outbound.clear();
+    }
+}
+
+/// Our receive maximum, MQTT 5.0 section 4.9: how many messages of QoS 1 and 2 the server may send
+/// without an answer. We see its count late and from outside, so ours never exceeds it.
+///
+/// Two mistakes of widespread brokers are borne, because to close the connection would not mend them,
+/// but repeat them for ever: what is sent again on a resumed session comes all at once, and each answer
+/// makes room for as many messages as the whole window has (mosquitto 2.0.11).
+#[derive(Debug, Default)]
+pub(super) struct Window {
+    /// Ids of first transmissions of this connection without an answer.
+    open: BTreeSet<u16>,
+    /// First transmissions of this connection.
+    taken: u64,
+    /// PUBACKs and PUBCOMPs of this connection.
+    answers: u64,
+    /// Of these, answers to other exchanges than those in `open`.
+    others_answered: usize,
+    /// Whether an excess has been told.
+    is_told: bool,
+}
+
+/// What becomes of a message by its place in the window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// It has one.
+    Free,
+    /// It is one too many, and taken all the same; to be told the first time.
+    Excess { is_first: bool },
+    /// It is one too many.
+    None,
+}
+
+impl Window {
+    /// A message has come.
+    pub(super) fn take(&mut self, packet_id: u16, dup: bool, maximum: u16) -> Place {
+        if dup {
+            return Place::Free;
+        }
+        self.taken += 1;
+        let place = if self.open.len() < usize::from(maximum) + self.others_answered {
+            Place::Free
+        } else if self.taken <= u64::from(maximum) * (1 + self.answers) {
+            Place::Excess { is_first: !std::mem::replace(&mut self.is_told, true) }
+        } else {
+            return Place::None;
+        };
+        self.open.insert(packet_id);
+        place
+    }
+
+    /// PUBACK or PUBCOMP has been sent.
+    pub(super) fn give_back(&mut self, packet_id: u16) {
+        self.answers += 1;
+        if !self.open.remove(&packet_id) {
+            self.others_answered += 1;
+        }
+    }
 }
 
 /// Acknowledgements owed, in the order of arrival of what they answer (MQTT-4.6.0-2, MQTT-4.6.0-3).
@@ -118,6 +199,10 @@ pub(super) struct AckQueue {
     expected: usize,
     /// Whether an id may be in the queue more than once.
     repeated: bool,
+    /// Outside the order: others need not wait for these.
+    overtaken: Vec<u16>,
+    /// Those of them that may go.
+    late: VecDeque<u16>,
 }
 
 #[derive(Debug)]
@@ -129,7 +214,7 @@ struct Owed {
 impl AckQueue {
     /// How many are owed.
     pub(super) fn len(&self) -> usize {
-        self.owed.len()
+        self.owed.len() + self.overtaken.len() + self.late.len()
     }
 
     /// A message has come.
@@ -156,14 +241,34 @@ impl AckQueue {
             Some(owed) if fits(owed) => Some(self.expected),
             _ => self.owed.iter().position(fits),
         };
-        let Some(position) = found else { return false };
+        let Some(position) = found else {
+            let late = self.overtaken.iter().position(|overtaken| *overtaken == packet_id);
+            return late.is_some_and(|late| {
+                self.late.push_back(self.overtaken.swap_remove(late));
+                true
+            });
+        };
         self.owed[position].settled = true;
         self.expected = position + 1;
         true
     }
 
-    /// The next acknowledgement that may go: nothing older is outstanding.
+    /// Takes an unsettled message out of the order: younger ones do not wait for it.
+    pub(super) fn overtake(&mut self, packet_id: u16) {
+        let unsettled = |owed: &Owed| owed.packet_id == packet_id && !owed.settled;
+        if let Some(position) = self.owed.iter().position(unsettled) {
+            self.owed.remove(position);
+            self.expected -= usize::from(position < self.expected);
+            self.overtaken.push(packet_id);
+        }
+    }
+
+    /// The next acknowledgement that may go: nothing older is outstanding, apart from what is
+    /// overtaken.
     pub(super) fn pop(&mut self) -> Option<u16> {
+        if let Some(late) = self.late.pop_front() {
+            return Some(late);
+        }
         if !self.owed.front()?.settled {
             return None;
         }
@@ -197,6 +302,25 @@ mod tests {
         assert!(queue.settle(5));
         assert!([5, 9, 7].into_iter().all(|id| queue.pop() == Some(id)));
         assert_eq!((queue.pop(), queue.len()), (None, 0));
+    }
+
+    #[test]
+    fn what_is_overtaken_holds_up_nobody_and_is_answered_when_it_is_settled() {
+        let mut queue = AckQueue::default();
+        for id in [1, 2, 3, 4] {
+            queue.push(id, false);
+        }
+        assert!(queue.settle(2));
+        queue.overtake(1);
+        assert_eq!((queue.pop(), queue.pop(), queue.len()), (Some(2), None, 3));
+        assert!(queue.settle(4));
+        assert!(queue.settle(1));
+        assert!(!queue.settle(1));
+        assert_eq!((queue.pop(), queue.pop()), (Some(1), None));
+        queue.overtake(9);
+        assert!(queue.settle(3));
+        assert_eq!((queue.pop(), queue.pop(), queue.pop()), (Some(3), Some(4), None));
+        assert_eq!(queue.len(), 0);
     }
 
     #[test]

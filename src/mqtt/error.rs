@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::packet::Refusal;
+use super::reason::{self, Reason};
 
 /// Why a connection is closed by us.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,6 +31,23 @@ pub enum Fault {
         /// The limit.
         allowed: usize,
     },
+    /// More messages than `receive_maximum` without an acknowledgement of ours.
+    #[error("the server sent more than {0} messages without waiting for their acknowledgement")]
+    ReceiveMaximum(u16),
+    /// A topic alias that it must not use.
+    #[error("the server broke the protocol: {0}")]
+    TopicAlias(String),
+    /// DISCONNECT of the server.
+    #[error("the server disconnected: {reason}{}", hint(.reason.code, .server_reference.as_deref()))]
+    Disconnected {
+        /// Why.
+        reason: Reason,
+        /// Servers to be used instead.
+        server_reference: Option<String>,
+    },
+    /// The server could not show that it knows our password, or the method cannot go on.
+    #[error("authentication failed: {0}")]
+    Authentication(String),
     /// CONNACK says no.
     #[error("{refusal}; the client id is `{client_id}`")]
     Refused {
@@ -66,6 +84,9 @@ pub enum Unsendable {
     /// Section 2.2.3.
     #[error("the packet of {0} bytes is larger than {1} bytes")]
     TooLarge(usize, usize),
+    /// A response topic that is no topic name.
+    #[error("the response topic is not valid: {0}")]
+    ResponseTopic(crate::topic::TopicError),
     /// A will topic that is no topic name.
     #[error("the will topic is not valid: {0}")]
     WillTopic(crate::topic::TopicError),
@@ -82,7 +103,43 @@ pub enum Unsendable {
     },
 }
 
+fn hint(code: u8, servers: Option<&str>) -> String {
+    match servers {
+        Some(servers) => format!("; it refers to `{}`", servers.escape_debug()),
+        None if code == reason::SESSION_TAKEN_OVER => {
+            "; another client has connected with our client id".to_owned()
+        }
+        None => String::new(),
+    }
+}
+
 impl Fault {
+    /// The reason that DISCONNECT gives to the server; `None`: it is told nothing.
+    pub(super) fn reason_code(&self) -> Option<u8> {
+        Some(match self {
+            Self::Malformed { .. } => reason::MALFORMED_PACKET,
+            Self::Violation(_) => reason::PROTOCOL_ERROR,
+            Self::TooLarge { .. } => reason::PACKET_TOO_LARGE,
+            Self::ReceiveMaximum(_) => reason::RECEIVE_MAXIMUM_EXCEEDED,
+            Self::TopicAlias(_) => reason::TOPIC_ALIAS_INVALID,
+            Self::NoReply { .. } | Self::Incomplete(_) | Self::Unsendable(_) => reason::UNSPECIFIED,
+            Self::Authentication(_) => reason::UNSPECIFIED,
+            // Section 4.13.2: who was told that it is over closes, and says no more.
+            Self::Refused { .. } | Self::Disconnected { .. } => return None,
+        })
+    }
+
+    /// Other servers that are to be used instead (section 4.11 of MQTT 5.0).
+    pub(super) fn referral(&self) -> Option<&str> {
+        let (code, servers) = match self {
+            Self::Refused { refusal, .. } => (refusal.code, &refusal.server_reference),
+            Self::Disconnected { reason, server_reference } => (reason.code, server_reference),
+            _ => return None,
+        };
+        let refers = matches!(code, reason::USE_ANOTHER_SERVER | reason::SERVER_MOVED);
+        servers.as_deref().filter(|_| refers)
+    }
+
     /// A malformed packet.
     pub(super) fn malformed(packet: &'static str, what: impl Into<String>) -> Self {
         Self::Malformed { packet, what: what.into() }

@@ -50,6 +50,28 @@ pub enum Bug {
     DropInFlightOnDisconnect,
     /// A filter that is not wanted any more stays with the server.
     NoUnsubscribe,
+    /// Our own receive maximum is not enforced.
+    IgnoreReceiveMaximum,
+    /// After a lost session a publish is sent again with DUP.
+    ResendAfterLostSession,
+    /// A QoS 2 publish that may have arrived is submitted anew after a lost session.
+    ResubmitAfterLostSession,
+    /// PUBREL although PUBREC refuses the message.
+    ReleaseRefused,
+    /// Topic aliases outlive their connection.
+    KeepAliases,
+    /// A resend names its topic by an alias.
+    ResendWithAlias,
+    /// A refused publish does not give its place back.
+    LeakPlace,
+    /// A refused publish is reported as completed.
+    CompleteRefused,
+    /// The keep alive that the server wants is not looked at.
+    IgnoreServerKeepAlive,
+    /// The server's largest packet is not looked at.
+    IgnorePacketSize,
+    /// An exchange that the server begins again is taken for a new message.
+    ForgetEndedExchanges,
 }
 
 /// Whether this mistake is planted.

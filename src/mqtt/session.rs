@@ -6,9 +6,13 @@
 //! | key | value | what |
 //! |---|---|---|
 //! | `m` | format 1, epoch of the session's start (4), client id | whose session it is |
-//! | `o` id (2) | order (8), stage 1, 2 or 3, retain, topic length (2), topic, payload | a publish in flight |
-//! | `r` epoch (4) id (2) | 1 | a QoS 2 message that is applied and not released |
+//! | `o` id (2) | order (8), stage 1, 2 or 3, flags, topic length (2), topic, properties, payload | a publish in flight |
+//! | `r` epoch (4) id (2) | 1, fingerprint (8) | a QoS 2 message that is applied and not released |
+//! | `r` epoch (4) id (2) | 2, fingerprint (8), note | the same, and its owner has not confirmed it |
+//! | `r` epoch (4) id (2) | 3, fingerprint (8) | a QoS 2 exchange that is over ([`super::repeats`]) |
 //! | `s` filter | granted QoS, or 255: asked | a filter that the server may have |
+//!
+//! Flags: 1 retain, 2 properties, which then have their length (4) in front.
 //!
 //! A received record is written by the driver, together with the values of its message, perhaps long
 //! after its connection and even its session are gone. So it carries the epoch of its connection:
@@ -24,9 +28,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::client::PublishToken;
+use super::client::{Delivery, PublishToken};
+use super::codec;
 use super::packet::Publication;
 use super::planted::{Bug, planted};
+use super::repeats::Repeats;
 use crate::qos::Qos;
 
 /// Number of a session change, in the order of their making.
@@ -46,10 +52,14 @@ pub struct Session {
     pub(super) outgoing: BTreeMap<u16, Outgoing>,
     /// Inbound QoS 2 exchanges by packet id.
     pub(super) received: BTreeMap<u16, Received>,
+    /// Inbound QoS 2 exchanges that are over.
+    pub(super) repeats: Repeats,
     /// Filters that the server may have; `None`: asked, and no answer seen.
     pub(super) filters: BTreeMap<String, Option<Qos>>,
     /// Keys of restored records that mean nothing any more.
     pub(super) stale: Vec<Vec<u8>>,
+    /// Restored messages that are applied and not to be acknowledged yet, for their owner.
+    unconfirmed: Vec<Unconfirmed>,
     last_order: u64,
     last_id: u16,
 }
@@ -108,6 +118,8 @@ pub(super) struct Received {
     pub(super) settled: bool,
     /// PUBREL came before it was safe: it is released as soon as it is.
     pub(super) released: bool,
+    /// What its message is known again by.
+    pub(super) fingerprint: u64,
 }
 
 /// A publish that a restored session has in flight; its token is gone with the process.
@@ -117,6 +129,26 @@ pub struct Unfinished {
     pub packet_id: u16,
     /// The message; `None`: the server has it (PUBREC came), its release is outstanding.
     pub publication: Option<Publication>,
+}
+
+/// An inbound QoS 2 message that a restored session has applied and not acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unconfirmed {
+    /// Connection on which it came.
+    pub(super) epoch: u32,
+    /// Its packet id.
+    pub packet_id: u16,
+    pub(super) fingerprint: u64,
+    /// What its owner noted with it.
+    pub note: Vec<u8>,
+}
+
+impl Unconfirmed {
+    /// For the acknowledgement.
+    pub fn delivery(&self) -> Delivery {
+        let Self { epoch, packet_id, fingerprint, .. } = *self;
+        Delivery { epoch, packet_id, qos: Qos::ExactlyOnce, stored: true, fingerprint }
+    }
 }
 
 /// One record of the stored session put or deleted. Opaque to the store.
@@ -146,20 +178,25 @@ impl Session {
     /// Rebuilds a session from its stored records; the error names the record that makes no sense.
     pub fn restore(records: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>) -> Result<Self, String> {
         let mut session = Self::default();
-        let mut received: Vec<(u32, u16)> = vec![];
+        let mut received: Vec<RestoredReceived> = vec![];
+        // In the order of their keys, that is of their connections.
         for (key, value) in records {
             restore_record(&mut session, &mut received, &key, &value)
                 .ok_or_else(|| format!("the session record {} makes no sense", hex(&key)))?;
         }
-        session.last_epoch = session.start_epoch;
+        session.last_epoch = session.last_epoch.max(session.start_epoch);
         received.sort_unstable();
-        for (epoch, id) in received {
+        for RestoredReceived { epoch, id, fingerprint, note } in received {
             session.last_epoch = session.last_epoch.max(epoch);
-            let entry = Received { epoch, settled: true, released: false };
+            let entry = Received { epoch, settled: note.is_none(), released: false, fingerprint };
             if epoch < session.start_epoch {
                 session.stale.push(received_key(epoch, id));
             } else if let Some(older) = session.received.insert(id, entry) {
                 session.stale.push(received_key(older.epoch, id));
+                session.unconfirmed.retain(|older| older.packet_id != id);
+            }
+            if let Some(note) = note.filter(|_| epoch >= session.start_epoch) {
+                session.unconfirmed.push(Unconfirmed { epoch, packet_id: id, fingerprint, note });
             }
         }
         Ok(session)
@@ -168,6 +205,12 @@ impl Session {
     /// An empty session whose epochs follow those of another.
     pub(super) fn after(last_epoch: u32) -> Self {
         Self { last_epoch, ..Self::default() }
+    }
+
+    /// Takes the messages that are applied and not to be acknowledged yet; each is acknowledged by
+    /// its owner, or never.
+    pub fn take_unconfirmed(&mut self) -> Vec<Unconfirmed> {
+        std::mem::take(&mut self.unconfirmed)
     }
 
     /// Publishes in flight, in their original order.
@@ -189,6 +232,7 @@ impl Session {
         self.client_id.is_none()
             && self.outgoing.is_empty()
             && self.received.is_empty()
+            && self.repeats.is_empty()
             && self.filters.is_empty()
             && self.stale.is_empty()
     }
@@ -237,13 +281,15 @@ impl Session {
             last_epoch: _,
             outgoing: _,
             received,
+            repeats,
             filters,
             stale: _,
+            unconfirmed: _,
             last_order: _,
             last_id: _,
         } = self;
         *start_epoch = epoch;
-        let mut changes = vec![];
+        let mut changes = repeats.clear();
         if !planted(Bug::KeepReceivedOfLostSession) {
             for (id, entry) in std::mem::take(received) {
                 if entry.settled {
@@ -280,19 +326,39 @@ pub(super) fn outgoing_change(id: u16, outgoing: &Outgoing) -> SessionChange {
             let topic = publication.topic.as_bytes();
             value.reserve(4 + topic.len() + publication.payload.len());
             value.push(publication.qos.level());
-            value.push(u8::from(publication.retain));
+            let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+            let properties = publication.properties.as_deref().map(codec::properties_to_bytes);
+            value.push(flag(publication.retain, RETAIN) | flag(properties.is_some(), PROPERTIES));
             let topic_bytes = u16::try_from(topic.len()).unwrap_or(u16::MAX);
             value.extend_from_slice(&topic_bytes.to_be_bytes());
             value.extend_from_slice(topic);
+            if let Some(properties) = properties {
+                let length = u32::try_from(properties.len()).unwrap_or(u32::MAX);
+                value.extend_from_slice(&length.to_be_bytes());
+                value.extend_from_slice(&properties);
+            }
             value.extend_from_slice(&publication.payload);
         }
     }
     SessionChange::put(outgoing_key(id), value)
 }
 
+/// The record that a received QoS 2 message is applied and not to be acknowledged yet; the note is
+/// its owner's.
+pub(super) fn received_unconfirmed_change(delivery: &Delivery, note: &[u8]) -> SessionChange {
+    received_record(delivery, RECEIVED_UNCONFIRMED, note)
+}
+
 /// The record that a received QoS 2 message is applied.
-pub(super) fn received_change(epoch: u32, id: u16) -> SessionChange {
-    SessionChange::put(received_key(epoch, id), vec![1])
+pub(super) fn received_change(delivery: &Delivery) -> SessionChange {
+    received_record(delivery, RECEIVED, &[])
+}
+
+fn received_record(delivery: &Delivery, kind: u8, note: &[u8]) -> SessionChange {
+    let mut value = vec![kind];
+    value.extend_from_slice(&delivery.fingerprint.to_be_bytes());
+    value.extend_from_slice(note);
+    SessionChange::put(received_key(delivery.epoch, delivery.packet_id), value)
 }
 
 /// The record of a filter.
@@ -318,9 +384,18 @@ pub(super) fn filter_key(filter: &str) -> Vec<u8> {
     key
 }
 
+/// A record of a received message; in the order of its connections.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct RestoredReceived {
+    epoch: u32,
+    id: u16,
+    fingerprint: u64,
+    note: Option<Vec<u8>>,
+}
+
 fn restore_record(
     session: &mut Session,
-    received: &mut Vec<(u32, u16)>,
+    received: &mut Vec<RestoredReceived>,
     key: &[u8],
     value: &[u8],
 ) -> Option<()> {
@@ -345,7 +420,19 @@ fn restore_record(
         [b'r', epoch @ .., high, low] => {
             let epoch = u32::from_be_bytes(epoch.try_into().ok()?);
             let id = u16::from_be_bytes([*high, *low]);
-            received.push((epoch, id));
+            if session.repeats.restore(id, epoch, value) {
+                session.last_epoch = session.last_epoch.max(epoch);
+                return Some(());
+            }
+            let (&kind, rest) = value.split_first()?;
+            let (fingerprint, note) = rest.split_first_chunk()?;
+            let fingerprint = u64::from_be_bytes(*fingerprint);
+            let note = match kind {
+                RECEIVED if note.is_empty() => None,
+                RECEIVED_UNCONFIRMED => Some(note.to_vec()),
+                _ => return None,
+            };
+            received.push(RestoredReceived { epoch, id, fingerprint, note });
         }
         [b's', filter @ ..] => {
             let filter = str::from_utf8(filter).ok()?.to_owned();
@@ -367,15 +454,25 @@ fn restore_outgoing(value: &[u8]) -> Option<Outgoing> {
     let stage = match stage {
         STAGE_RELEASE if rest.is_empty() => Stage::Release,
         1 | 2 => {
-            let (&retain, rest) = rest.split_first()?;
+            let (&flags, rest) = rest.split_first()?;
             let (topic_bytes, rest) = rest.split_first_chunk()?;
             let topic_bytes = usize::from(u16::from_be_bytes(*topic_bytes));
-            let (topic, payload) = rest.split_at_checked(topic_bytes)?;
+            let (topic, rest) = rest.split_at_checked(topic_bytes)?;
+            let (properties, payload) = match flags & PROPERTIES {
+                0 => (None, rest),
+                _ => {
+                    let (length, rest) = rest.split_first_chunk()?;
+                    let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
+                    let (properties, payload) = rest.split_at_checked(length)?;
+                    (Some(Box::new(codec::properties_from_bytes(properties)?)), payload)
+                }
+            };
             Stage::Publish(Publication {
                 topic: Arc::from(str::from_utf8(topic).ok()?),
                 payload: Bytes::copy_from_slice(payload),
                 qos: Qos::from_level(stage)?,
-                retain: retain == 1,
+                retain: flags & RETAIN != 0,
+                properties,
             })
         }
         _ => return None,
@@ -397,6 +494,10 @@ fn hex(bytes: &[u8]) -> String {
 
 const FORMAT: u8 = 1;
 const STAGE_RELEASE: u8 = 3;
+const RETAIN: u8 = 1;
+const PROPERTIES: u8 = 2;
+const RECEIVED: u8 = 1;
+const RECEIVED_UNCONFIRMED: u8 = 2;
 const ASKED: u8 = 255;
 
 #[cfg(test)]

@@ -401,21 +401,21 @@ fn space_stays_bounded_under_churn() {
     let (store, _) = Store::open(&options, &tags).unwrap();
     let (mut seq, mut record) = (0, 0_u64);
     let mut sizes = Vec::new();
-    for _ in 0..600 {
+    for _ in 0..50 {
         let mut commit = Commit::default();
         for _ in 0..100 {
             seq += 1;
             commit.changes.push(change(seq, (seq % 100) as u32, text("some text of some length")));
         }
-        for _ in 0..100 {
+        for _ in 0..1000 {
             record += 1;
             commit.sessions.push(put("plant", &record.to_be_bytes(), Some(&[1; 40])));
-            commit.sessions.push(put("plant", &record.saturating_sub(150).to_be_bytes(), None));
+            commit.sessions.push(put("plant", &record.saturating_sub(1500).to_be_bytes(), None));
         }
         store.commit(&[commit]).unwrap();
         sizes.push(fs::metadata(options.folder.join("sled/db")).unwrap().len() >> 20);
     }
-    // 600 commits write some 30 MiB of pages.
+    // Without its collector turned, sled's file has 30 MiB by then, and grows on.
     assert!(sizes.iter().all(|mebibytes| *mebibytes <= 16), "{sizes:?}");
 }
 
@@ -431,8 +431,13 @@ fn a_commit_that_failed_may_come_again_whether_it_reached_the_disk_or_not() {
             changes: vec![change(2, 1, text("2")), change(3, 0, text("3"))],
             sessions: vec![put("plant", b"k", Some(b"v"))],
         };
-        store.with_engine(|engine| Ok(engine.fail_next(fault))).unwrap();
-        assert!(matches!(store.commit(&[again.clone()]), Err(StoreError::Io { .. })));
+        store
+            .with_engine(|engine| {
+                engine.fail_next(fault);
+                Ok(())
+            })
+            .unwrap();
+        assert!(matches!(store.commit(std::slice::from_ref(&again)), Err(StoreError::Io { .. })));
         let shown = store.journal_after(0, 10).unwrap();
         assert_eq!(shown.len(), 1, "what was not acknowledged is not shown");
         let more = Commit { changes: vec![change(4, 1, text("4"))], sessions: Vec::new() };

@@ -311,7 +311,10 @@ impl Broker {
         connection.up = true;
         connection.clean = clean;
         connection.outbox.push((now, vec![0x20, 2, u8::from(present), 0]));
-        for flight in &session.flights {
+        for flight in &mut session.flights {
+            if flight.received && self.random.u32(0..1000) < knobs.begins_again {
+                flight.received = false;
+            }
             let packet = if flight.received {
                 connection.pubrels.push(flight.id);
                 wire::ack(0x62, flight.id)

@@ -51,6 +51,9 @@ pub(crate) struct Knobs {
     pub stray: u32,
     /// The broker hands a QoS 2 message on at PUBREL instead of at PUBLISH.
     pub hand_on_at_pubrel: bool,
+    /// A kept session begins exchanges again whose PUBREC it had, as mosquitto 2.0.11 does after a
+    /// restart.
+    pub begins_again: u32,
     pub broker_window: usize,
 }
 
@@ -68,6 +71,7 @@ impl Knobs {
             chance(600),
             chance(500),
         ];
+        let begins_again = chance(500);
         let mut every = |least: Micros, most: Micros| {
             if random.u8(0..3) == 0 { 0 } else { random.u64(least..=most) }
         };
@@ -110,6 +114,7 @@ impl Knobs {
             refuse_filter,
             stray,
             hand_on_at_pubrel: random.bool(),
+            begins_again,
             broker_window: random.usize(1..=12),
         }
     }
@@ -132,6 +137,7 @@ impl Knobs {
             &mut self.no_pingresp,
             &mut self.refuse_filter,
             &mut self.stray,
+            &mut self.begins_again,
         ] {
             *chance = 0;
         }

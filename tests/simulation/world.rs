@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use tagline::mqtt::{
-    BytesProgress, ChangeSeq, Client, ClientOptions, Command, Credentials, Delivery, Event, Input,
-    Output, Publication, PublishOutcome, PublishToken, Session, SessionChange, Subscription,
-    Version,
+    BytesProgress, ChangeSeq, Client, ClientOptions, Command, ConnectProperties, Credentials,
+    Delivery, Event, Input, Output, Publication, PublishOutcome, PublishToken, Session,
+    SessionChange, Subscription, Version,
 };
 use tagline::qos::Qos;
 
@@ -238,8 +238,12 @@ impl World {
     }
 
     fn disk_is_settled(&self) -> bool {
-        // Records of publishes and of received messages; what they hold is not looked at.
-        self.driver.disk.keys().all(|key| !matches!(key.first(), Some(b'o' | b'r')))
+        // No publish is in flight, and every received message is at its end.
+        self.driver.disk.iter().all(|(key, value)| match key.first() {
+            Some(b'o') => false,
+            Some(b'r') => value.first() == Some(&3),
+            _ => true,
+        })
     }
 
     fn next_time(&self) -> Micros {
@@ -377,8 +381,7 @@ impl World {
         self.driver.restart_at = None;
         let session = Session::restore(self.driver.disk.clone())?;
         let filters = self.driver.filters.iter();
-        let subscription =
-            |filter: &String| Subscription { filter: filter.clone(), qos: Qos::ExactlyOnce };
+        let subscription = |filter: &String| Subscription::new(filter.clone(), Qos::ExactlyOnce);
         let options = ClientOptions {
             version: Version::V311,
             client_id: "sim".to_owned(),
@@ -391,6 +394,7 @@ impl World {
             subscriptions: filters.map(subscription).collect(),
             publish_in_flight: self.knobs.in_flight,
             maximum_packet_size: 1000,
+            properties: ConnectProperties::default(),
             reconnect_min: Duration::from_millis(200),
             reconnect_max: Duration::from_secs(3),
             servers: 1,
@@ -559,6 +563,7 @@ impl World {
             payload: broker::payload(number).into(),
             qos: Qos::from_level(level).unwrap_or_default(),
             retain: false,
+            properties: None,
         };
         self.say(|_| format!("publish {number} at QoS {level}"));
         self.driver.published.insert(number, level);

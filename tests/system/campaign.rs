@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 
-use crate::harness::{Config, Driver, ModelBroker, Mosquitto, Proxy, Random, eventually};
+use crate::harness::{Config, Driver, ModelBroker, Mosquitto, PATIENCE, Proxy, Random, eventually};
 
 fn plant(port: u16, qos: u8) -> Config {
     let keys = format!(
@@ -49,10 +49,12 @@ fn counted(driver: &Driver, last: usize) -> (BTreeMap<usize, usize>, bool) {
 /// What became of commands: by number, the outcome that the writer was told.
 type Outcomes = BTreeMap<i64, String>;
 
-/// Writes numbers one after the other until the time is over.
-fn write_until(driver: &Driver, end: Instant, next: &mut i64, outcomes: &mut Outcomes) {
+/// Writes numbers one after the other as long as it is worth it.
+fn write_while(driver: &Driver, worth: impl Fn() -> bool, next: &mut i64, outcomes: &mut Outcomes) {
     let mut socket = driver.socket();
-    while Instant::now() < end {
+    let end = Instant::now() + PATIENCE;
+    while worth() {
+        assert!(Instant::now() < end, "not within {PATIENCE:?}: enough cuts");
         let write = json!([{ "name": "text.out", "value": *next }]);
         let result = socket.call("tag.write", json!({ "writes": write, "timeout_s": 20 }));
         let outcome = result["results"][0]["outcome"].as_str().unwrap();
@@ -100,8 +102,7 @@ fn a_link_that_breaks_anywhere_loses_none_and_doubles_none() {
         (1..=1500).for_each(|number| broker.publish(number.to_string(), qos));
         let mut outcomes = Outcomes::new();
         let mut next = 1;
-        let end = Instant::now() + Duration::from_millis(1000);
-        write_until(&driver, end, &mut next, &mut outcomes);
+        write_while(&driver, || broker.cuts() < 12, &mut next, &mut outcomes);
         settle(&broker, &driver);
         let (counts, sorted) = counted(&driver, 1500);
         let missing: Vec<usize> =
@@ -112,9 +113,8 @@ fn a_link_that_breaks_anywhere_loses_none_and_doubles_none() {
             assert!(doubled.is_empty(), "seed {seed}: doubled {doubled:?}");
             assert!(sorted, "seed {seed}: out of order");
         }
-        assert!(broker.cuts() > 5, "seed {seed}: only {} cuts", broker.cuts());
         let completed = outcomes.values().filter(|outcome| *outcome == "completed").count();
-        assert!(completed > 0, "seed {seed}: only {completed} commands were completed");
+        assert!(completed > 0, "seed {seed}: no command was completed");
         check_commands(&broker.commands(), &outcomes, qos);
     }
 }
@@ -130,7 +130,7 @@ fn kills_and_cuts_together_lose_none_and_double_none() {
         let mut next = 1;
         for _ in 0..6 {
             let end = Instant::now() + Duration::from_millis(random.below(250) as u64 + 20);
-            write_until(&driver, end, &mut next, &mut outcomes);
+            write_while(&driver, || Instant::now() < end, &mut next, &mut outcomes);
             // One more, whose outcome nobody lives to see.
             let write = json!([{ "name": "text.out", "value": next }]);
             driver.socket().request("tag.write", json!({ "writes": write }));
@@ -158,15 +158,13 @@ fn a_real_broker_behind_a_link_that_breaks_loses_none() {
     let mut next = 1;
     std::thread::scope(|scope| {
         scope.spawn(|| broker.publish_lines("plant/text", &numbers(1, 1500), 1));
-        let end = Instant::now() + Duration::from_millis(1500);
-        write_until(&driver, end, &mut next, &mut outcomes);
+        write_while(&driver, || proxy.cuts() < 12, &mut next, &mut outcomes);
     });
     proxy.steady();
     broker.publish("plant/text", "1501", 1);
     let (counts, _) = counted(&driver, 1501);
     let missing: Vec<usize> = (1..=1501).filter(|number| !counts.contains_key(number)).collect();
     assert!(missing.is_empty(), "missing {missing:?}");
-    assert!(proxy.cuts() > 5, "only {} cuts", proxy.cuts());
     driver.up();
     assert_eq!(driver.write("text.out", -1)["outcome"], "completed");
     eventually("the mark arrives", || {

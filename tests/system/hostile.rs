@@ -174,7 +174,7 @@ fn packets_that_no_server_sends_end_the_connection() {
     ends_the_connection(&encode(&Packet::Disconnect), &["DISCONNECT"]);
     ends_the_connection(&frame(0x82, &[0, 1, 0, 1, b'a', 0]), &["SUBSCRIBE"]);
     ends_the_connection(&frame(0x00, &[]), &["0"]);
-    ends_the_connection(&frame(0xF0, &[]), &["15"]);
+    ends_the_connection(&frame(0xF0, &[]), &["AUTH"]);
 }
 
 #[test]

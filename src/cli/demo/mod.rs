@@ -46,7 +46,8 @@ const SEED: u64 = 7;
 /// `tagline demo`.
 pub(super) fn demo(global: &Global, options: &Demo) -> Result<(), Failure> {
     // The table is the news; who wants log lines as well asks for them.
-    logging::start(global.log.as_deref(), &format!("error,{}", broker::LOG_DIRECTIVE))
+    let asked = global.log.as_ref().map(|filter| format!("{filter},{}", broker::LOG_DIRECTIVE));
+    logging::start(asked.as_deref(), &format!("error,{}", broker::LOG_DIRECTIVE))
         .map_err(Failure::Configuration)?;
     runtime()?.block_on(run(global, options))
 }

@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 
 use super::names::Names;
 use super::settings::Settings;
-use super::{Work, secret, server, tls};
+use super::{Work, mqtt5, secret, server, tls};
 use crate::config::document::{Section, Written};
 use crate::config::keys::SectionKind;
 use crate::config::problems::Problems;
@@ -25,7 +25,8 @@ const WILL_BYTES_MAX: usize = 65_535;
 /// Largest packet that MQTT can express: 1 + 4 + 268,435,455 bytes.
 const PACKET_BYTES_MAX: u64 = 268_435_460;
 
-const MQTT_VERSIONS: &[(&str, MqttVersion)] = &[("3.1.1", MqttVersion::V311)];
+const MQTT_VERSIONS: &[(&str, MqttVersion)] =
+    &[("3.1.1", MqttVersion::V311), ("5.0", MqttVersion::V5)];
 
 /// The lines and what their stations inherit, by position.
 pub(crate) struct Lines {
@@ -56,7 +57,19 @@ fn line(section: &Section<'_>, name: Arc<str>, folder: &Path, work: &mut Work) -
     let user_name = secret::secret(section, "user_name", SectionKind::UserName, folder, problems);
     let password = secret::secret(section, "password", SectionKind::Password, folder, problems);
     let tls = tls::tls(section, folder, problems);
-    if password.is_some() && user_name.is_none() && is_blank(section, "user_name") {
+    // Of a version that is misspelt the keys of 5.0 say that it was probably meant.
+    let fallback = match section.get("mqtt_version") {
+        Some(_) => MqttVersion::V5,
+        None => MqttVersion::V311,
+    };
+    let mqtt_version = section.choice("mqtt_version", MQTT_VERSIONS, problems).unwrap_or(fallback);
+    let mqtt5 = mqtt5::mqtt5(section, mqtt_version, problems);
+    let needs_user_name = mqtt_version == MqttVersion::V311;
+    if needs_user_name
+        && password.is_some()
+        && user_name.is_none()
+        && is_blank(section, "user_name")
+    {
         problems
             .missing(
                 section.key_place("password"),
@@ -70,11 +83,13 @@ fn line(section: &Section<'_>, name: Arc<str>, folder: &Path, work: &mut Work) -
     Line {
         name,
         servers,
-        mqtt_version: section
-            .choice("mqtt_version", MQTT_VERSIONS, problems)
-            .unwrap_or(MqttVersion::V311),
-        // MQTT-3.1.3-7: without a client identifier there is no session to come back to.
-        clean_session: clean_session || client_id.is_empty(),
+        mqtt_version,
+        // MQTT-3.1.3-7: without a client identifier there is no session to come back to; and one that
+        // ends with its connection is none either.
+        clean_session: clean_session
+            || client_id.is_empty()
+            || mqtt_version == MqttVersion::V5 && mqtt5.session_expiry_s == 0,
+        mqtt5,
         client_id,
         user_name,
         password,
@@ -95,7 +110,7 @@ fn line(section: &Section<'_>, name: Arc<str>, folder: &Path, work: &mut Work) -
         ),
         reconnect_min,
         reconnect_max,
-        will: will(section, &mut work.problems),
+        will: will(section, mqtt_version, &mut work.problems),
         maximum_packet_size: section
             .size("maximum_packet_size", 16..=PACKET_BYTES_MAX, &mut work.problems)
             .unwrap_or(16 << 20) as u32,
@@ -239,20 +254,33 @@ fn reconnect(section: &Section<'_>, problems: &mut Problems) -> (Duration, Durat
     (shortest, longest)
 }
 
-fn will(section: &Section<'_>, problems: &mut Problems) -> Option<Will> {
+fn will(section: &Section<'_>, version: MqttVersion, problems: &mut Problems) -> Option<Will> {
     let section = section.table("will", SectionKind::Will, problems)?;
     let topic = section.text("topic", problems);
     let message = section.text("message", problems).map(|text| check_will(text, problems));
     let qos = section.qos("qos", problems).unwrap_or_default();
     let retain = section.logical("retain", problems).unwrap_or(false);
     let message = message.unwrap_or_default();
+    for key in ["delay", "content_type"] {
+        mqtt5::check_version(&section, key, version, problems);
+    }
+    let delay_s = mqtt5::seconds(&section, "delay", problems).unwrap_or(0);
+    let content_type = section.text("content_type", problems);
+    let content_type = content_type.filter(|text| !text.value.is_empty());
     match topic.filter(|topic| !topic.value.is_empty()) {
         Some(topic) => {
             if let Err(error) = topic::check_name(topic.value) {
                 let message = format!("`{}` is no topic name: {error}", topic.value);
                 problems.wrong(topic.place, message);
             }
-            Some(Will { topic: topic.value.to_owned(), message, qos, retain })
+            Some(Will {
+                topic: topic.value.to_owned(),
+                message,
+                qos,
+                retain,
+                delay_s,
+                content_type: content_type.map(|text| text.value.to_owned()),
+            })
         }
         None => {
             let asked = !message.is_empty() || qos != Qos::AtMostOnce || retain;
@@ -276,6 +304,6 @@ fn check_will(message: Written<&str>, problems: &mut Problems) -> String {
 }
 
 /// Whether a text is absent or empty.
-fn is_blank(section: &Section<'_>, key: &str) -> bool {
+pub(super) fn is_blank(section: &Section<'_>, key: &str) -> bool {
     section.get(key).is_none_or(|item| item.value.as_str() == Some(""))
 }

@@ -4,6 +4,7 @@
 //! thing that has a mistake of its own are still good references.
 
 pub(super) mod line;
+mod mqtt5;
 pub(super) mod names;
 pub(super) mod process;
 mod secret;

@@ -54,7 +54,7 @@ fn parse(text: &str) -> Result<Server, SyntaxError> {
         error
     })?;
     let port = match port {
-        None => default_port(scheme),
+        None => scheme.default_port(),
         Some((at, digits)) => parse_port(digits)
             .ok_or_else(|| SyntaxError::new(rest_at + at, "a port is a number from 1 to 65535"))?,
     };
@@ -135,15 +135,6 @@ fn parse_port(digits: &str) -> Option<u16> {
         return None;
     }
     digits.parse().ok().filter(|port| *port > 0)
-}
-
-fn default_port(scheme: Scheme) -> u16 {
-    match scheme {
-        Scheme::Tcp => 1883,
-        Scheme::Tls => 8883,
-        Scheme::WebSocket => 80,
-        Scheme::WebSocketTls => 443,
-    }
 }
 
 #[cfg(test)]

@@ -34,6 +34,10 @@ pub(crate) struct Entry {
 
 /// Longest `max_age`.
 const MAX_AGE_MAX: Duration = Duration::from_secs(100 * 365 * 86_400);
+/// Longest text, MQTT 5.0 section 1.5.4.
+const CONTENT_TYPE_BYTES_MAX: usize = 65_535;
+/// Longest `error_delay` and `stale_after`.
+const TIMER_MAX: Duration = Duration::from_secs(366 * 86_400);
 const ON_MISSING: &[(&str, OnMissing)] = &[("bad", OnMissing::Bad), ("keep", OnMissing::Keep)];
 
 impl Stations {
@@ -123,7 +127,12 @@ impl Stations {
             .duration("max_age", MAX_AGE_MAX, problems)
             .filter(|age| !age.is_zero())
             .and_then(|age| SignedDuration::try_from(age).ok());
+        let (will_topic, will_payload) = will(section, problems);
+        let error_delay = section.duration("error_delay", TIMER_MAX, problems).unwrap_or_default();
+        let stale_after =
+            section.duration("stale_after", TIMER_MAX, problems).filter(|after| !after.is_zero());
         let csv_header = section.logical("csv_header", problems).unwrap_or(true);
+        let publish_content_type = content_type(section, problems);
         let payload_type = match (line, section.get("payload_type")) {
             // Of a line that is unknown nothing is known.
             (None, None) => None,
@@ -143,11 +152,16 @@ impl Stations {
                 csv_delimiter,
                 csv_header,
                 max_age,
+                will_topic,
+                will_payload,
+                error_delay,
+                stale_after,
                 subscribe_address,
                 on_missing: on_missing.unwrap_or(OnMissing::Bad),
                 out_topic,
                 publish_qos: settings.publish_qos,
                 publish_retain: settings.publish_retain,
+                publish_content_type,
             })
         };
         Entry { station: station(), payload_type }
@@ -177,6 +191,17 @@ impl Stations {
                 .help("a message goes to exactly one station");
         }
     }
+}
+
+/// Empty: none. MQTT 3.1.1 has no property for it, so that it only says what to compress.
+fn content_type(section: &Section<'_>, problems: &mut Problems) -> Option<Arc<str>> {
+    let text = section.text("publish_content_type", problems)?;
+    let text = Some(text).filter(|text| !text.value.is_empty())?;
+    if text.value.len() > CONTENT_TYPE_BYTES_MAX || text.value.contains('\0') {
+        let message = "`publish_content_type` cannot be sent: too long, or with U+0000";
+        problems.wrong(text.place, message);
+    }
+    Some(text.value.into())
 }
 
 /// Only topics and filters can be subscribed to.
@@ -212,6 +237,25 @@ fn csv_delimiter(section: &Section<'_>, problems: &mut Problems) -> Option<u8> {
             None
         }
     }
+}
+
+/// Topic and payload of the device's will.
+fn will(section: &Section<'_>, problems: &mut Problems) -> (Option<Arc<str>>, Option<Arc<str>>) {
+    let given = |written: &Written<&str>| !written.value.is_empty();
+    let topic = section.text("will_topic", problems).filter(given);
+    let payload = section.text("will_payload", problems).filter(given);
+    if let Some(topic) = topic
+        && let Err(error) = topic::check_name(topic.value)
+    {
+        let message = format!("`{}` is no topic name: {error}", topic.value);
+        problems.wrong(topic.place, message);
+    }
+    if let Some(payload) = payload
+        && section.lacks("will_topic")
+    {
+        problems.wrong(payload.place, "`will_payload` needs a `will_topic`");
+    }
+    (topic.map(|topic| topic.value.into()), payload.map(|payload| payload.value.into()))
 }
 
 fn out_topic(section: &Section<'_>, problems: &mut Problems) -> Option<Arc<str>> {

@@ -46,7 +46,7 @@ pub(in crate::iotag) fn unpacked<'a>(
 }
 
 /// Lower case, without parameters.
-fn media_type(content_type: &str) -> String {
+pub(in crate::iotag) fn media_type(content_type: &str) -> String {
     let end = content_type.find(';').unwrap_or(content_type.len());
     content_type[..end].trim().to_ascii_lowercase()
 }

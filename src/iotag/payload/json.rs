@@ -78,6 +78,7 @@ impl JsonPlan {
         let walk = self.tree.walk(text)?;
         let tree_slots = self.tree.slot_count();
         let mut found = Found::new(tree_slots + self.paths.len(), Absence::NotCarried);
+        found.reserve(walk.samples.len());
         let read = self.read_times(&walk, times, report);
         for sample in walk.samples.iter().filter(|sample| sample.alive) {
             let time = self.time_of(sample.slot, sample.scope, &read);

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 use crate::iotag::TagType::{Ai, Ao, Ci};
 use crate::iotag::testing::tag;
@@ -78,29 +80,64 @@ fn a_deadband_suppresses_small_steps_of_good_values_only() {
 
 #[test]
 fn a_line_that_comes_back_gives_its_quality_back() {
+    const DOWN: Reason = Reason::LineDown;
     let mut table = table(&tag(Ai, "JA=x"));
-    assert_eq!(show(table.line_down(TagId(0))), "none");
-    assert_eq!(show(table.line_up(TagId(0), true)), "none");
+    assert_eq!(show(table.invalidate(TagId(0), DOWN)), "none");
+    assert_eq!(show(table.recover(TagId(0), true)), "none");
     table.apply(good(Value::Real(1.0), 1));
-    assert_eq!(show(table.line_down(TagId(0))), "1.0 bad/line_down 1");
-    assert_eq!(show(table.line_down(TagId(0))), "none");
-    assert_eq!(show(table.line_up(TagId(0), true)), "1.0 good/ok 1");
-    table.line_down(TagId(0));
-    assert_eq!(show(table.line_up(TagId(0), false)), "1.0 uncertain/restored 1");
-    table.line_down(TagId(0));
-    assert_eq!(show(table.line_up(TagId(0), true)), "1.0 uncertain/restored 1");
-    table.line_down(TagId(0));
+    assert_eq!(show(table.invalidate(TagId(0), DOWN)), "1.0 bad/line_down 1");
+    assert_eq!(show(table.invalidate(TagId(0), DOWN)), "none");
+    assert_eq!(show(table.recover(TagId(0), true)), "1.0 good/ok 1");
+    table.invalidate(TagId(0), DOWN);
+    assert_eq!(show(table.recover(TagId(0), false)), "1.0 uncertain/restored 1");
+    table.invalidate(TagId(0), DOWN);
+    assert_eq!(show(table.recover(TagId(0), true)), "1.0 uncertain/restored 1");
+    assert_eq!(show(table.recover(TagId(0), true)), "none");
+    assert_eq!(show(table.recover(TagId(7), true)), "none");
+}
+
+#[test]
+fn a_fault_takes_values_and_shows_them_bad() {
+    let mut table = table(&tag(Ai, "JA=x"));
+    assert_eq!(show(table.invalidate(TagId(0), Reason::Stale)), "- bad/stale 0");
+    assert_eq!(show(table.apply(good(Value::Real(1.0), 1))), "1.0 bad/stale 1");
+    assert_eq!(show(table.invalidate(TagId(0), Reason::StationWill)), "1.0 bad/station_will 1");
+    // Renewed under the fault, so it is as good as it came.
+    assert_eq!(show(table.recover(TagId(0), false)), "1.0 good/ok 1");
+    table.invalidate(TagId(0), Reason::Stale);
+    table.recover_silently(TagId(0));
     assert_eq!(show(table.apply(good(Value::Real(2.0), 2))), "2.0 good/ok 2");
-    assert_eq!(show(table.line_up(TagId(0), true)), "none");
-    assert_eq!(show(table.line_up(TagId(7), true)), "none");
+}
+
+#[test]
+fn a_simulated_value_never_passes_for_a_real_one() {
+    let mut table = table(&tag(Ai, "JA=x"));
+    let simulate =
+        |table: &mut TagTable, real| show(table.simulate(TagId(0), Value::Real(real), at(9)));
+    assert_eq!(simulate(&mut table, 50.0), "50.0 uncertain/simulated 9");
+    assert_eq!(show(table.recover(TagId(0), true)), "- bad/never_received 0");
+    table.apply(good(Value::Real(1.0), 1));
+    table.invalidate(TagId(0), Reason::StationOff);
+    assert_eq!(simulate(&mut table, 51.0), "51.0 uncertain/simulated 9");
+    assert_eq!(simulate(&mut table, 52.0), "52.0 uncertain/simulated 9");
+    assert_eq!(show(table.apply(good(Value::Real(2.0), 2))), "none");
+    assert_eq!(show(table.invalidate(TagId(0), Reason::StationOff)), "2.0 bad/station_off 2");
+    simulate(&mut table, 53.0);
+    assert_eq!(show(table.recover(TagId(0), true)), "2.0 good/ok 2");
+    simulate(&mut table, 54.0);
+    assert_eq!(show(table.recover(TagId(0), false)), "2.0 uncertain/restored 2");
+    simulate(&mut table, 55.0);
+    let stored = table.read(TagId(0)).cloned();
+    let table = TagTable::new([tag(Ai, "JA=x")].iter(), |_| stored.clone(), at(100));
+    assert_eq!(show(table.read(TagId(0)).cloned()), "- bad/never_received 100");
 }
 
 #[test]
 fn a_tag_without_a_value_is_never_restored() {
     let mut table = table(&tag(Ai, "JA=x"));
     table.apply(bad(Reason::PathMissing, 1));
-    assert_eq!(show(table.line_down(TagId(0))), "- bad/line_down 1");
-    assert_eq!(show(table.line_up(TagId(0), false)), "- bad/path_missing 1");
+    assert_eq!(show(table.invalidate(TagId(0), Reason::LineDown)), "- bad/line_down 1");
+    assert_eq!(show(table.recover(TagId(0), false)), "- bad/path_missing 1");
 }
 
 #[test]
@@ -154,4 +191,87 @@ fn a_written_null_is_told_from_never_written() {
     let restored = TagTable::new(std::iter::once(&output), |_| stored.clone(), at(9));
     assert_eq!(restored.written(TagId(0)), Some(None));
     assert_eq!(show(restored.read(TagId(0)).cloned()), "- uncertain/restored 2");
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Update(f64),
+    Invalidate(Reason),
+    Recover(bool),
+    Simulate,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let reason = prop_oneof![
+        Just(Reason::LineDown),
+        Just(Reason::Stale),
+        Just(Reason::StationOff),
+        Just(Reason::StationWill)
+    ];
+    prop_oneof![
+        (0..9_u8).prop_map(|value| Step::Update(value.into())),
+        reason.prop_map(Step::Invalidate),
+        any::<bool>().prop_map(Step::Recover),
+        Just(Step::Simulate),
+    ]
+}
+
+proptest! {
+    /// The value is the last real one or a simulated one, the quality is the fault's or, without a
+    /// fault, what became of it; and a change is told whenever anything is to be seen of it.
+    #[test]
+    fn faults_hide_values_and_give_them_back(steps in proptest::collection::vec(step(), 1..40)) {
+        let mut table = table(&tag(Ai, "JA=x"));
+        let (mut real, mut fault, mut simulated) = (None, None, false);
+        // Whether the real value came, or was confirmed to be whole, since the fault began.
+        let (mut own, mut renewed) = (Reason::NeverReceived, false);
+        for (second, step) in (1..).zip(steps) {
+            let before = table.read(TagId(0)).cloned();
+            let change = match step {
+                Step::Update(value) => {
+                    (real, own, renewed) = (Some(value), Reason::Ok, true);
+                    table.apply(good(Value::Real(value), second))
+                }
+                Step::Invalidate(reason) => {
+                    if fault.is_none() && !simulated {
+                        renewed = false;
+                    }
+                    (fault, simulated) = (Some(reason), false);
+                    table.invalidate(TagId(0), reason)
+                }
+                Step::Recover(nothing_missed) => {
+                    let was_hidden = fault.is_some() || simulated;
+                    if was_hidden && real.is_some() && !renewed && !nothing_missed {
+                        own = Reason::Restored;
+                    }
+                    (fault, simulated) = (None, false);
+                    table.recover(TagId(0), nothing_missed)
+                }
+                Step::Simulate => {
+                    if fault.is_none() && !simulated {
+                        renewed = false;
+                    }
+                    simulated = true;
+                    table.simulate(TagId(0), Value::Real(-1.0), at(second))
+                }
+            };
+            let shown = table.read(TagId(0)).cloned().unwrap();
+            let never = fault == Some(Reason::LineDown) && shown.reason == Reason::NeverReceived;
+            let expected = match fault {
+                _ if simulated => Reason::Simulated,
+                Some(_) if never => Reason::NeverReceived,
+                Some(fault) => fault,
+                None => own,
+            };
+            prop_assert_eq!(shown.reason, expected, "{:?}", step);
+            let value = if simulated { Some(-1.0) } else { real };
+            prop_assert_eq!(&shown.value, &value.map(Value::Real));
+            let is_good = shown.quality == Quality::Good;
+            prop_assert_eq!(is_good, shown.reason == Reason::Ok);
+            match change {
+                Some(change) => prop_assert_eq!(change, shown),
+                None => prop_assert_eq!(Some(shown), before),
+            }
+        }
+    }
 }

@@ -6,8 +6,9 @@ use super::{Client, EndedBy, Event, Phase, PublishOutcome, PublishToken};
 use crate::mqtt::bounds;
 use crate::mqtt::connection::{Gated, Unsent};
 use crate::mqtt::error::Fault;
-use crate::mqtt::packet::{Outbound, Publication};
+use crate::mqtt::packet::{Outbound, Publication, Reply, TopicAlias};
 use crate::mqtt::planted::{Bug, planted};
+use crate::mqtt::reason::{self, Reason};
 use crate::mqtt::session::{self, ChangeSeq, Outgoing, Sending, SessionChange, Stage, Waiter};
 use crate::qos::Qos;
 use crate::topic;
@@ -44,6 +45,7 @@ pub(super) enum Awaited {
 pub(super) struct Retracted {
     removal: ChangeSeq,
     waiter: Waiter,
+    reason: String,
 }
 
 impl Client {
@@ -81,14 +83,40 @@ impl Client {
         }
         topic::check_name(&publication.topic)
             .map_err(|error| format!("the topic is not valid: {error}"))?;
+        self.check_limits(publication).map(drop)
+    }
+
+    /// Whether the server takes such a message on this connection; its size as a packet.
+    fn check_limits(&self, publication: &Publication) -> Result<usize, String> {
+        let limits = &self.connection.limits;
+        if publication.qos > limits.qos_max {
+            let highest = limits.qos_max.level();
+            return Err(format!("the server takes no message above QoS {highest}")); // MQTT-3.2.2-11
+        }
+        if publication.retain && !limits.retain {
+            return Err("the server retains no messages".to_owned()); // MQTT-3.2.2-14
+        }
         let packet_id = u16::from(publication.qos != Qos::AtMostOnce);
-        let packet = Outbound::Publish { publication, packet_id, dup: false };
+        let packet = Outbound::Publish { publication, packet_id, dup: false, alias: None };
         let size = self.codec.packet_bytes(packet);
-        let allowed = self.connection.limits.packet_bytes_max;
-        if size > allowed {
+        let allowed = limits.packet_bytes_max;
+        if size > allowed && !planted(Bug::IgnorePacketSize) {
             return Err(format!("the packet of {size} bytes is larger than {allowed} bytes"));
         }
-        Ok(())
+        Ok(size)
+    }
+
+    /// How a first transmission names its topic. A resend never depends on what this connection has
+    /// seen before, so that its order among others does not matter.
+    fn choose_alias(&mut self, publication: &Publication, size: usize) -> Option<TopicAlias> {
+        // An alias takes three bytes, and may lengthen the length of the properties by one.
+        const ALIAS_BYTES: usize = 4;
+        let connection = &mut self.connection;
+        let maximum = connection.limits.topic_alias_max;
+        if size + ALIAS_BYTES > connection.limits.packet_bytes_max {
+            return None;
+        }
+        connection.outbound_aliases.choose(&publication.topic, maximum)
     }
 
     fn publish_unacknowledged(
@@ -101,7 +129,9 @@ impl Client {
         if self.connection.unsent_bytes() > bounds::UNSENT_BYTES_MAX {
             return Err("the server does not take our bytes fast enough".to_owned());
         }
-        let packet = Outbound::Publish { publication, packet_id: 0, dup: false };
+        let size = self.check_limits(publication)?;
+        let alias = self.choose_alias(publication, size);
+        let packet = Outbound::Publish { publication, packet_id: 0, dup: false, alias };
         let end = self.send(now, packet).map_err(|fault| fault.to_string())?;
         let waiter = self.await_outcome(token, deadline, Awaited::Unsent(end));
         self.connection.unsent.push_back(Unsent { end, waiter: Some(waiter) });
@@ -222,13 +252,26 @@ impl Client {
     pub(super) fn transmit_outgoing(&mut self, now: Instant, packet_id: u16) -> Result<(), Fault> {
         let Some(outgoing) = self.session.outgoing.get(&packet_id) else { return Ok(()) };
         let end = match &outgoing.stage {
-            Stage::Release => self.send(now, Outbound::Pubrel(packet_id))?,
+            Stage::Release => {
+                self.send(now, Outbound::Pubrel { packet_id, reason: reason::SUCCESS })?
+            }
             Stage::Publish(publication) => {
                 // MQTT-3.3.1-1: DUP says that it may have been sent before.
                 let dup = outgoing.left && !planted(Bug::ResendWithoutDup)
                     || planted(Bug::DupOnFirstSend);
                 let publication = publication.clone();
-                self.send(now, Outbound::Publish { publication: &publication, packet_id, dup })?
+                let size = match self.check_limits(&publication) {
+                    Ok(size) => size,
+                    Err(reason) => {
+                        // This server, or this connection, allows less than the one before.
+                        self.abandon(now, packet_id, reason);
+                        return Ok(());
+                    }
+                };
+                let fresh = !dup || planted(Bug::ResendWithAlias);
+                let alias = if fresh { self.choose_alias(&publication, size) } else { None };
+                let publication = &publication;
+                self.send(now, Outbound::Publish { publication, packet_id, dup, alias })?
             }
         };
         if let Some(outgoing) = self.session.outgoing.get_mut(&packet_id) {
@@ -237,20 +280,63 @@ impl Client {
         Ok(())
     }
 
-    pub(super) fn on_puback(&mut self, now: Instant, packet_id: u16) -> Result<(), Fault> {
+    pub(super) fn on_puback(&mut self, now: Instant, reply: &Reply) -> Result<(), Fault> {
+        let packet_id = reply.packet_id;
         if !self.awaits(packet_id, Qos::AtLeastOnce) {
             self.notice(format!("PUBACK for the unknown packet id {packet_id} is ignored"));
             return Ok(());
         }
-        self.finish(packet_id, PublishOutcome::Completed);
+        if reply.reason.is_failure() && !planted(Bug::CompleteRefused) {
+            self.refused(now, packet_id, &reply.reason);
+        } else {
+            self.finish(packet_id, PublishOutcome::Completed);
+        }
         self.pump(now)
     }
 
-    pub(super) fn on_pubrec(&mut self, now: Instant, packet_id: u16) -> Result<(), Fault> {
+    /// The server has answered that it does not take a message: that is the end of the exchange
+    /// (MQTT-4.4.0-2 of 5.0).
+    fn refused(&mut self, now: Instant, packet_id: u16, reason: &Reason) {
+        self.abandon(now, packet_id, format!("the server refused it: {reason}"));
+        if planted(Bug::LeakPlace) {
+            self.connection.open += 1;
+        }
+    }
+
+    /// Ends an exchange that cannot go on. If an earlier transmission may have arrived, that one may
+    /// have been taken.
+    fn abandon(&mut self, now: Instant, packet_id: u16, reason: String) {
+        let left = self.session.outgoing.get(&packet_id).is_some_and(|outgoing| outgoing.left);
+        if left {
+            let reason = format!("{reason}, but it was sent before, which may have happened");
+            self.finish(packet_id, PublishOutcome::Uncertain(reason));
+        } else {
+            self.retract(now, packet_id, reason);
+        }
+    }
+
+    pub(super) fn on_pubrec(&mut self, now: Instant, reply: &Reply) -> Result<(), Fault> {
+        let packet_id = reply.packet_id;
+        let failed = reply.reason.is_failure() && !planted(Bug::ReleaseRefused);
         if self.awaits(packet_id, Qos::ExactlyOnce) {
+            if failed {
+                self.refused(now, packet_id, &reply.reason);
+                return self.pump(now);
+            }
             return self.start_release(now, packet_id);
         }
         match self.session.outgoing.get(&packet_id) {
+            Some(Outgoing { stage: Stage::Release, .. }) if failed => {
+                let text = format!("the server took it and refused it then: {}", reply.reason);
+                self.finish(packet_id, PublishOutcome::Uncertain(text));
+                self.pump(now)
+            }
+            // MQTT-4.3.3-4 of 5.0: PUBREL answers it, and says that the id is unknown.
+            None if self.connection.limits.reasons && !failed => {
+                let reason = reason::PACKET_ID_NOT_FOUND;
+                self.send(now, Outbound::Pubrel { packet_id, reason })?;
+                Ok(())
+            }
             // MQTT-4.3.3-1: PUBREL answers PUBREC, also a second one.
             Some(Outgoing { stage: Stage::Release, sending: Sending::Given(_), .. }) => {
                 self.transmit_outgoing(now, packet_id)
@@ -283,13 +369,23 @@ impl Client {
         self.send_outgoing(now, packet_id)
     }
 
-    pub(super) fn on_pubcomp(&mut self, now: Instant, packet_id: u16) -> Result<(), Fault> {
+    pub(super) fn on_pubcomp(&mut self, now: Instant, reply: &Reply) -> Result<(), Fault> {
+        let packet_id = reply.packet_id;
         let outgoing = self.session.outgoing.get(&packet_id);
         if !outgoing.is_some_and(|outgoing| matches!(outgoing.stage, Stage::Release)) {
             self.notice(format!("PUBCOMP for the unknown packet id {packet_id} is ignored"));
             return Ok(());
         }
-        self.finish(packet_id, PublishOutcome::Completed);
+        // A release that is sent again may have been answered before: then the id is unknown.
+        let known = self.connection.resumed_releases.remove(&packet_id);
+        let outcome = if reply.reason.is_failure() && !known {
+            let text =
+                format!("the server does not know the end of the exchange: {}", reply.reason);
+            PublishOutcome::Uncertain(text)
+        } else {
+            PublishOutcome::Completed
+        };
+        self.finish(packet_id, outcome);
         self.pump(now)
     }
 
@@ -314,6 +410,11 @@ impl Client {
         removal
     }
 
+    /// An exchange is over, and nobody can say how it ended.
+    pub(super) fn end_uncertain(&mut self, packet_id: u16, reason: &str) {
+        self.finish(packet_id, PublishOutcome::Uncertain(reason.to_owned()));
+    }
+
     /// The outcome of a publish is wanted at this moment.
     pub(super) fn on_publish_due(&mut self, now: Instant, awaited: Awaited) {
         match awaited {
@@ -330,7 +431,7 @@ impl Client {
                     let waiter = outgoing.waiter.take();
                     self.complete(waiter, PublishOutcome::Uncertain(UNANSWERED.to_owned()));
                 } else {
-                    self.retract(now, packet_id);
+                    self.retract(now, packet_id, NOT_IN_TIME.to_owned());
                     let result = self.pump(now);
                     self.fail_on_error(now, result);
                 }
@@ -339,13 +440,13 @@ impl Client {
         }
     }
 
-    /// Takes back a publish that has not left.
-    fn retract(&mut self, now: Instant, packet_id: u16) {
+    /// Takes back a publish that has not left, or that the server has refused.
+    fn retract(&mut self, now: Instant, packet_id: u16, reason: String) {
         let waiter = self.session.outgoing.get_mut(&packet_id).and_then(|it| it.waiter.take());
         let removal = self.finish(packet_id, PublishOutcome::Completed);
         let Some(Waiter { token, .. }) = waiter else { return };
         let waiter = self.await_outcome(token, now + bounds::REMOVAL_TIME, Awaited::Retracted);
-        self.retracted.push_back(Retracted { removal, waiter });
+        self.retracted.push_back(Retracted { removal, waiter, reason });
         self.complete_retracted();
     }
 
@@ -353,14 +454,15 @@ impl Client {
     pub(super) fn complete_retracted(&mut self) {
         let durable = self.durable;
         while let Some(retracted) = self.retracted.pop_front_if(|it| it.removal <= durable) {
-            let outcome = PublishOutcome::Failed(NOT_IN_TIME.to_owned());
+            let outcome = PublishOutcome::Failed(retracted.reason);
             self.complete(Some(retracted.waiter), outcome);
         }
     }
 
     fn drop_unremoved(&mut self, now: Instant) {
         while let Some(retracted) = self.retracted.pop_front_if(|it| it.waiter.due.0 <= now) {
-            let outcome = PublishOutcome::Uncertain(NOT_REMOVED.to_owned());
+            let text = format!("{}, {NOT_REMOVED}", retracted.reason);
+            let outcome = PublishOutcome::Uncertain(text);
             self.complete(Some(retracted.waiter), outcome);
         }
     }
@@ -437,8 +539,7 @@ impl Client {
 }
 
 const NOT_IN_TIME: &str = "it did not leave in time";
-const NOT_REMOVED: &str =
-    "it did not leave in time, but its record is still on disk: a restart may send it";
+const NOT_REMOVED: &str = "but its record is still on disk: a restart may send it";
 const STILL_LEAVING: &str = "it has not left completely in time, and may still do so";
 const CUT_OFF: &str = "the connection ended before it was sent";
 const CLOSING: &str = "the connection was closed while it was being sent";

@@ -5,13 +5,15 @@ mod link;
 mod outbound;
 mod property;
 mod resume;
+mod v5;
 
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
 use super::*;
-use crate::mqtt::packet::Subscription;
+use crate::mqtt::packet::{ConnectProperties, Subscription};
+use crate::mqtt::reconnect::Referred;
 
 const CONNACK: &[u8] = &[0x20, 2, 0, 0];
 const CONNACK_PRESENT: &[u8] = &[0x20, 2, 1, 0];
@@ -22,6 +24,7 @@ struct Harness {
     now: Instant,
     sent: Vec<u8>,
     connects: Vec<usize>,
+    referred: Vec<Referred>,
     closes: usize,
     events: Vec<Event>,
 }
@@ -38,6 +41,7 @@ fn options() -> ClientOptions {
         subscriptions: vec![],
         publish_in_flight: 0,
         maximum_packet_size: 16 * 1024 * 1024,
+        properties: ConnectProperties::default(),
         reconnect_min: seconds(1),
         reconnect_max: seconds(30),
         servers: 1,
@@ -50,8 +54,7 @@ fn persistent() -> ClientOptions {
 }
 
 fn subscribed(filters: &[&str]) -> Vec<Subscription> {
-    let subscription =
-        |filter: &&str| Subscription { filter: (*filter).to_owned(), qos: Qos::AtLeastOnce };
+    let subscription = |filter: &&str| Subscription::new(*filter, Qos::AtLeastOnce);
     filters.iter().map(subscription).collect()
 }
 
@@ -61,7 +64,8 @@ fn seconds(seconds: u64) -> Duration {
 
 fn publication(topic: &str, level: u8) -> Publication {
     let qos = Qos::from_level(level).unwrap();
-    Publication { topic: topic.into(), payload: Bytes::from_static(b"1"), qos, retain: false }
+    let payload = Bytes::from_static(b"1");
+    Publication { topic: topic.into(), payload, qos, retain: false, properties: None }
 }
 
 /// A PUBLISH of topic `t` and payload `1`.
@@ -87,8 +91,15 @@ impl Harness {
 
     fn restored(options: ClientOptions, session: Session, now: Instant) -> Self {
         let client = Client::new(options, session);
-        let mut harness =
-            Self { client, now, sent: vec![], connects: vec![], closes: 0, events: vec![] };
+        let mut harness = Self {
+            client,
+            now,
+            sent: vec![],
+            connects: vec![],
+            referred: vec![],
+            closes: 0,
+            events: vec![],
+        };
         harness.drain();
         harness
     }
@@ -170,7 +181,10 @@ impl Harness {
     fn drain(&mut self) {
         while let Some(output) = self.client.poll_output() {
             match output {
-                Output::Connect { server } => self.connects.push(server),
+                Output::Connect { server: Endpoint::Listed(server) } => self.connects.push(server),
+                Output::Connect { server: Endpoint::Referred(server) } => {
+                    self.referred.push(server);
+                }
                 Output::Transmit(bytes) => self.sent.extend_from_slice(&bytes),
                 Output::Close => self.closes += 1,
                 Output::Event(event) => self.events.push(event),

@@ -11,11 +11,18 @@ use crate::topic::{self, TopicError};
 /// One place per hash; a newer topic takes the place of an older one.
 pub(super) struct TopicCache {
     places: Box<[Option<Arc<str>>]>,
+    nameless: Arc<str>,
 }
 
 impl TopicCache {
     pub(super) fn new() -> Self {
-        Self { places: vec![None; TOPICS_REMEMBERED].into_boxed_slice() }
+        let places = vec![None; TOPICS_REMEMBERED].into_boxed_slice();
+        Self { places, nameless: Arc::from("") }
+    }
+
+    /// The empty text, where a topic alias stands for the topic.
+    pub(super) fn nameless(&self) -> Arc<str> {
+        self.nameless.clone()
     }
 
     /// The shared text of a topic name, checked the first time it is seen.

@@ -13,8 +13,9 @@ use crate::mqtt::bounds::BODY_BYTES_MAX;
 use crate::mqtt::error::{Fault, Unsendable};
 use crate::mqtt::frame::{self, Header};
 use crate::mqtt::packet::{
-    Connack, Connect, Inbound, Limits, Outbound, Publication, Publish, Refusal, RefusalCause,
+    Connack, Connect, Inbound, Outbound, Publication, Publish, Refusal, RefusalCause, Reply,
 };
+use crate::mqtt::reason::{self, Reason};
 use crate::qos::Qos;
 use crate::topic;
 
@@ -80,11 +81,13 @@ pub(super) fn decode(
     let decoded = mqttrs::decode_slice(packet).map_err(|error| described(name, error))?;
     Ok(match decoded {
         Some(Packet::Publish(publish)) => Inbound::Publish(neutral(&publish, packet, topics)?),
-        Some(Packet::Puback(id)) => Inbound::Puback(id.get()),
-        Some(Packet::Pubrec(id)) => Inbound::Pubrec(id.get()),
-        Some(Packet::Pubrel(id)) => Inbound::Pubrel(id.get()),
-        Some(Packet::Pubcomp(id)) => Inbound::Pubcomp(id.get()),
-        Some(Packet::Unsuback(id)) => Inbound::Unsuback(id.get()),
+        Some(Packet::Puback(id)) => Inbound::Puback(Reply::success(id.get())),
+        Some(Packet::Pubrec(id)) => Inbound::Pubrec(Reply::success(id.get())),
+        Some(Packet::Pubrel(id)) => Inbound::Pubrel(Reply::success(id.get())),
+        Some(Packet::Pubcomp(id)) => Inbound::Pubcomp(Reply::success(id.get())),
+        Some(Packet::Unsuback(id)) => {
+            Inbound::Unsuback { packet_id: id.get(), reasons: Vec::new() }
+        }
         Some(Packet::Pingresp) => Inbound::Pingresp,
         Some(Packet::Suback(suback)) => Inbound::Suback {
             packet_id: suback.pid.get(),
@@ -104,7 +107,7 @@ fn decode_connack(body: &[u8], packet: &Bytes) -> Result<Inbound, Fault> {
     let refusal = match mqttrs::decode_slice(packet) {
         Ok(Some(Packet::Connack(connack))) => match connack.code {
             ConnectReturnCode::Accepted => None,
-            ConnectReturnCode::RefusedProtocolVersion => Some(RefusalCause::Version),
+            ConnectReturnCode::RefusedProtocolVersion => Some(RefusalCause::Protocol),
             ConnectReturnCode::RefusedIdentifierRejected => Some(RefusalCause::Identifier),
             ConnectReturnCode::ServerUnavailable => Some(RefusalCause::Unavailable),
             ConnectReturnCode::BadUsernamePassword => Some(RefusalCause::Credentials),
@@ -113,11 +116,11 @@ fn decode_connack(body: &[u8], packet: &Bytes) -> Result<Inbound, Fault> {
         Err(Error::InvalidConnectReturnCode(_)) => Some(RefusalCause::Unknown),
         _ => return Err(Fault::malformed("CONNACK", "it cannot be decoded")),
     };
-    Ok(Inbound::Connack(Connack {
+    Ok(Inbound::Connack(Box::new(Connack {
         session_present: flags & 1 == 1,
-        refusal: refusal.map(|cause| Refusal { code: body[1], cause }),
-        limits: Limits::default(),
-    }))
+        refusal: refusal.map(|cause| Refusal::new(body[1], cause)),
+        ..Connack::default()
+    })))
 }
 
 /// Topic and packet id must lie within the packet, or mqttrs reads past it.
@@ -151,16 +154,17 @@ fn neutral(
         QosPid::ExactlyOnce(id) => (Qos::ExactlyOnce, id.get()),
     };
     let payload = packet.slice_ref(publish.payload);
-    let publication = Publication { topic, payload, qos, retain: publish.retain };
-    Ok(Publish { publication, packet_id, dup: publish.dup })
+    let retain = publish.retain;
+    let publication = Publication { topic, payload, qos, retain, properties: None };
+    Ok(Publish { publication, packet_id, dup: publish.dup, topic_alias: None })
 }
 
-fn granted(code: &mqttrs::SubscribeReturnCodes) -> Option<Qos> {
+fn granted(code: &mqttrs::SubscribeReturnCodes) -> Result<Qos, Reason> {
     match code {
-        mqttrs::SubscribeReturnCodes::Success(QoS::AtMostOnce) => Some(Qos::AtMostOnce),
-        mqttrs::SubscribeReturnCodes::Success(QoS::AtLeastOnce) => Some(Qos::AtLeastOnce),
-        mqttrs::SubscribeReturnCodes::Success(QoS::ExactlyOnce) => Some(Qos::ExactlyOnce),
-        mqttrs::SubscribeReturnCodes::Failure => None,
+        mqttrs::SubscribeReturnCodes::Success(QoS::AtMostOnce) => Ok(Qos::AtMostOnce),
+        mqttrs::SubscribeReturnCodes::Success(QoS::AtLeastOnce) => Ok(Qos::AtLeastOnce),
+        mqttrs::SubscribeReturnCodes::Success(QoS::ExactlyOnce) => Ok(Qos::ExactlyOnce),
+        mqttrs::SubscribeReturnCodes::Failure => Err(Reason::new(reason::UNSPECIFIED)),
     }
 }
 
@@ -220,14 +224,17 @@ pub(super) fn packet_bytes(packet: Outbound<'_>) -> usize {
             let id_bytes = if publication.qos == Qos::AtMostOnce { 0 } else { 2 };
             2 + publication.topic.len() + id_bytes + publication.payload.len()
         }
-        Outbound::Puback(_) | Outbound::Pubrec(_) | Outbound::Pubrel(_) | Outbound::Pubcomp(_) => 2,
+        Outbound::Puback(_)
+        | Outbound::Pubrec(_)
+        | Outbound::Pubrel { .. }
+        | Outbound::Pubcomp { .. } => 2,
         Outbound::Subscribe { filters, .. } => {
             2 + filters.iter().map(|subscription| 3 + subscription.filter.len()).sum::<usize>()
         }
         Outbound::Unsubscribe { filters, .. } => {
             2 + filters.iter().map(|filter| 2 + filter.len()).sum::<usize>()
         }
-        Outbound::Pingreq | Outbound::Disconnect => 0,
+        Outbound::Pingreq | Outbound::Disconnect { .. } | Outbound::Auth(_) => 0,
     };
     frame::packet_bytes(body)
 }
@@ -289,7 +296,7 @@ fn foreign<'a>(packet: &Outbound<'a>) -> Result<Packet<'a>, Error> {
             username: user_name(connect),
             password: connect.password,
         }),
-        Outbound::Publish { publication, packet_id, dup } => Packet::Publish(mqttrs::Publish {
+        Outbound::Publish { publication, packet_id, dup, .. } => Packet::Publish(mqttrs::Publish {
             dup,
             qospid: match publication.qos {
                 Qos::AtMostOnce => QosPid::AtMostOnce,
@@ -302,8 +309,8 @@ fn foreign<'a>(packet: &Outbound<'a>) -> Result<Packet<'a>, Error> {
         }),
         Outbound::Puback(id) => Packet::Puback(Pid::try_from(id)?),
         Outbound::Pubrec(id) => Packet::Pubrec(Pid::try_from(id)?),
-        Outbound::Pubrel(id) => Packet::Pubrel(Pid::try_from(id)?),
-        Outbound::Pubcomp(id) => Packet::Pubcomp(Pid::try_from(id)?),
+        Outbound::Pubrel { packet_id, .. } => Packet::Pubrel(Pid::try_from(packet_id)?),
+        Outbound::Pubcomp { packet_id, .. } => Packet::Pubcomp(Pid::try_from(packet_id)?),
         Outbound::Subscribe { packet_id, filters } => Packet::Subscribe(mqttrs::Subscribe {
             pid: Pid::try_from(packet_id)?,
             topics: filters
@@ -319,7 +326,9 @@ fn foreign<'a>(packet: &Outbound<'a>) -> Result<Packet<'a>, Error> {
             topics: filters.to_vec(),
         }),
         Outbound::Pingreq => Packet::Pingreq,
-        Outbound::Disconnect => Packet::Disconnect,
+        Outbound::Disconnect { .. } => Packet::Disconnect,
+        // The machine sends it only when the server has spoken of it; there is no such packet here.
+        Outbound::Auth(_) => return Err(Error::InvalidHeader),
     })
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::mqtt::packet::PublishProperties;
 
 fn publication(level: u8) -> Publication {
     Publication {
@@ -6,6 +7,15 @@ fn publication(level: u8) -> Publication {
         payload: Bytes::from_static(&[0, 255, 1]),
         qos: Qos::from_level(level).unwrap(),
         retain: level == 2,
+        properties: (level == 1).then(|| {
+            Box::new(PublishProperties {
+                content_type: Some("text/plain".to_owned()),
+                message_expiry_s: Some(60),
+                correlation_data: Some(Bytes::from_static(&[0, 1])),
+                user_properties: vec![("a".to_owned(), "b".to_owned())],
+                ..PublishProperties::default()
+            })
+        }),
     }
 }
 
@@ -18,12 +28,16 @@ fn records(changes: impl IntoIterator<Item = SessionChange>) -> Vec<(Vec<u8>, Ve
     changes.into_iter().map(|change| (change.key, change.value.unwrap())).collect()
 }
 
+fn delivery(epoch: u32, packet_id: u16) -> Delivery {
+    Delivery { epoch, packet_id, qos: Qos::ExactlyOnce, stored: true, fingerprint: 77 }
+}
+
 #[test]
 fn a_session_is_restored_from_its_records() {
     let session =
         Session { client_id: Some("pumps".to_owned()), start_epoch: 3, ..Session::default() };
     let restored = Session::restore(records([
-        received_change(5, 700),
+        received_change(&delivery(5, 700)),
         outgoing_change(9, &outgoing(4, Stage::Publish(publication(1)))),
         filter_change("a/#", Some(Qos::AtLeastOnce)),
         outgoing_change(2, &outgoing(7, Stage::Publish(publication(2)))),
@@ -35,7 +49,8 @@ fn a_session_is_restored_from_its_records() {
     assert_eq!(restored.client_id.as_deref(), Some("pumps"));
     assert_eq!((restored.start_epoch, restored.last_epoch), (3, 5));
     assert_eq!(restored.in_order(), [9, 3, 2]);
-    assert_eq!(restored.received[&700], Received { epoch: 5, settled: true, released: false });
+    let received = Received { epoch: 5, settled: true, released: false, fingerprint: 77 };
+    assert_eq!(restored.received[&700], received);
     assert_eq!(restored.filters["a/#"], Some(Qos::AtLeastOnce));
     assert_eq!(restored.filters["b/+"], None);
     let messages: Vec<_> =
@@ -49,10 +64,10 @@ fn received_ids_of_an_older_session_are_stale() {
     let session = Session { client_id: Some(String::new()), start_epoch: 4, ..Session::default() };
     let restored = Session::restore(records([
         session.meta_change(),
-        received_change(3, 1),
-        received_change(4, 2),
-        received_change(6, 3),
-        received_change(5, 3),
+        received_change(&delivery(3, 1)),
+        received_change(&delivery(4, 2)),
+        received_change(&delivery(6, 3)),
+        received_change(&delivery(5, 3)),
     ]))
     .unwrap();
     assert_eq!(restored.received.keys().copied().collect::<Vec<_>>(), [2, 3]);

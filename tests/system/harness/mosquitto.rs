@@ -25,6 +25,13 @@ impl Mosquitto {
         Self::start_with("allow_anonymous true\n", None)
     }
 
+    /// As [`Self::start`]; it sends this many messages before the first has to be acknowledged.
+    #[track_caller]
+    pub fn start_with_window(messages: u16) -> Self {
+        let window = format!("allow_anonymous true\nmax_inflight_messages {messages}\n");
+        Self::start_with(&window, None)
+    }
+
     /// Starts a broker that knows one user, who may do what `acl` says.
     #[track_caller]
     pub fn start_for(user: &str, password: &str, acl: &str) -> Self {
@@ -98,6 +105,25 @@ impl Mosquitto {
     /// What it has logged.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(self.log_path()).unwrap_or_default()).into_owned()
+    }
+
+    /// Waits until the driver has completed so many QoS 2 exchanges. A mosquitto 2.0.11 that is
+    /// stopped, or cut off twice, between PUBREC and PUBCOMP sends the message again.
+    #[track_caller]
+    pub fn completed(&self, count: usize) {
+        eventually("the QoS 2 exchanges are complete", || {
+            let completed = self.log().matches("Received PUBCOMP from tagline").count();
+            (completed >= count).then_some(())
+        });
+    }
+
+    /// Waits until the driver has acknowledged so many QoS 1 messages.
+    #[track_caller]
+    pub fn acknowledged(&self, count: usize) {
+        eventually("the QoS 1 messages are acknowledged", || {
+            let acknowledged = self.log().matches("Received PUBACK from tagline").count();
+            (acknowledged >= count).then_some(())
+        });
     }
 
     fn client(&self, name: &str) -> Command {

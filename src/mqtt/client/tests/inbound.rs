@@ -210,3 +210,67 @@ fn dup_and_retain_are_told() {
     assert!(publication.retain);
     assert_eq!((&*publication.topic, &publication.payload[..]), ("t", &b"1"[..]));
 }
+
+#[test]
+fn what_is_overtaken_does_not_hold_up_later_acknowledgements() {
+    let mut harness = Harness::up(options());
+    harness.receive(
+        &[publish(0x32, 1), publish(0x34, 2), publish(0x32, 3), publish(0x34, 4)].concat(),
+    );
+    let deliveries = harness.deliveries();
+    harness.command(Command::Acknowledge(deliveries[2]));
+    harness.command(Command::Acknowledge(deliveries[3]));
+    assert!(harness.take_sent().is_empty());
+    harness.command(Command::Overtake(deliveries[0]));
+    assert_eq!(harness.take_sent(), ack(0x40, 3));
+    harness.command(Command::Overtake(deliveries[1]));
+    assert_eq!(harness.take_sent(), ack(0x50, 4));
+    harness.command(Command::Acknowledge(deliveries[1]));
+    harness.command(Command::Acknowledge(deliveries[0]));
+    assert_eq!(harness.take_sent(), [ack(0x50, 2), ack(0x40, 1)].concat());
+}
+
+#[test]
+fn what_is_declined_is_not_acknowledged_and_comes_again() {
+    let mut harness = Harness::up(persistent());
+    harness.receive(&[publish(0x32, 1), publish(0x34, 2), publish(0x34, 3)].concat());
+    let deliveries = harness.deliveries();
+    harness.command(Command::Decline(deliveries[0]));
+    harness.command(Command::Decline(deliveries[1]));
+    harness.command(Command::Acknowledge(deliveries[2]));
+    assert_eq!(harness.take_sent(), ack(0x50, 3), "later ones do not wait");
+    harness.input(Input::Closed("cut".to_owned()));
+    harness.reconnect(CONNACK_PRESENT);
+    harness.forget();
+    harness.receive(&[publish(0x3a, 1), publish(0x3c, 2)].concat());
+    let again = harness.deliveries();
+    assert_eq!(again.len(), 2);
+    for delivery in again {
+        harness.command(Command::Acknowledge(delivery));
+    }
+    assert_eq!(harness.take_sent(), [ack(0x40, 1), ack(0x50, 2)].concat());
+}
+
+#[test]
+fn a_message_that_an_earlier_process_showed_is_answered_when_it_is_confirmed() {
+    let mut harness = Harness::up(persistent());
+    harness.receive(&[publish(0x34, 7), publish(0x34, 8)].concat());
+    let deliveries = harness.deliveries();
+    let meta = harness.client.session.meta_change();
+    let shown = deliveries[0].session_change_unconfirmed(b"pump").unwrap();
+    let safe = deliveries[1].session_change().unwrap();
+    let records = [meta, shown, safe].map(|change| (change.key, change.value.unwrap()));
+    let mut session = Session::restore(records).unwrap();
+    let unconfirmed = session.take_unconfirmed();
+    assert_eq!(unconfirmed.len(), 1);
+    assert_eq!((unconfirmed[0].packet_id, &*unconfirmed[0].note), (7, &b"pump"[..]));
+    let mut harness = Harness::restored(persistent(), session, harness.now);
+    harness.connect();
+    harness.receive(CONNACK_PRESENT);
+    harness.forget();
+    harness.receive(&[publish(0x3c, 8), publish(0x3c, 7)].concat());
+    assert!(harness.deliveries().is_empty(), "both are applied");
+    assert_eq!(harness.take_sent(), ack(0x50, 8));
+    harness.command(Command::Acknowledge(unconfirmed[0].delivery()));
+    assert_eq!(harness.take_sent(), ack(0x50, 7));
+}

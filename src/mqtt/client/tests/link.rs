@@ -5,13 +5,16 @@ use crate::mqtt::packet::Will;
 
 #[test]
 fn connect_carries_the_configuration() {
-    let will = Will { publication: publication("gone", 1) };
+    let will = Will { publication: publication("gone", 1), delay_s: 0 };
     let mut harness =
         Harness::new(ClientOptions { keep_alive: 300, will: Some(will), ..persistent() });
     harness.command(Command::Connect);
     assert_eq!(harness.connects, [0]);
-    let credentials =
-        Credentials { user_name: Some("u".to_owned()), password: Some(b"p".to_vec()) };
+    let credentials = Credentials {
+        user_name: Some("u".to_owned()),
+        password: Some(b"p".to_vec()),
+        authenticator: None,
+    };
     harness.input(Input::Connected(credentials));
     assert_eq!(
         harness.take_sent(),
@@ -131,8 +134,8 @@ fn all_filters_are_subscribed_in_packets_of_eight() {
     assert!(harness.events.is_empty());
     harness.receive(&[0x90, 10, 0, 1, 0, 1, 1, 1, 1, 1, 1, 2]);
     let [Event::Subscribed { granted }] = &harness.events[..] else { panic!() };
-    assert_eq!(granted[1], ("f9".to_owned(), None));
-    assert_eq!(granted[2], ("f0".to_owned(), Some(Qos::AtMostOnce)));
+    assert_eq!(granted[1], ("f9".to_owned(), Err("unspecified error (0x80)".to_owned())));
+    assert_eq!(granted[2], ("f0".to_owned(), Ok(Qos::AtMostOnce)));
     assert_eq!(granted.len(), 10);
     assert!(harness.client.is_up());
 }
@@ -404,7 +407,7 @@ fn what_cannot_be_said_in_connect_is_told() {
     let mut harness = Harness::new(options());
     harness.command(Command::Connect);
     let user_name = Some("x".repeat(70_000));
-    harness.input(Input::Connected(Credentials { user_name, password: None }));
+    harness.input(Input::Connected(Credentials { user_name, ..Credentials::default() }));
     assert!(harness.cause().contains("user name"));
     assert_eq!(harness.closes, 1);
     harness.wait_for_connect();

@@ -195,8 +195,35 @@ fn a_restored_session_goes_on() {
     harness.receive(&[ack(0x70, 2), ack(0x40, 3), ack(0x62, 7)].concat());
     harness.store(&mut records);
     let keys: Vec<&[u8]> = records.keys().map(Vec::as_slice).collect();
-    assert_eq!(keys, [&b"m"[..], b"sb"]);
+    // The ended exchange is remembered.
+    assert_eq!(keys, [&b"m"[..], b"r\0\0\0\x01\0\x07", b"sb"]);
     assert!(harness.deliveries().is_empty());
+}
+
+#[test]
+fn an_exchange_that_the_server_begins_again_is_answered_and_not_handed_over() {
+    let mut harness = Harness::up(persistent());
+    harness.durable();
+    harness.take_sent();
+    harness.receive(&publish(0x34, 7));
+    let delivery = harness.deliveries()[0];
+    harness.command(Command::Acknowledge(delivery));
+    harness.receive(&ack(0x62, 7));
+    harness.durable();
+    assert_eq!(harness.take_sent(), [ack(0x50, 7), ack(0x70, 7)].concat());
+    // PUBCOMP was lost; the server calls the session present and begins from PUBLISH.
+    harness.lose();
+    harness.reconnect(CONNACK_PRESENT);
+    harness.durable();
+    harness.take_sent();
+    harness.receive(&publish(0x3c, 7));
+    harness.receive(&ack(0x62, 7));
+    harness.durable();
+    assert!(harness.deliveries().is_empty());
+    assert_eq!(harness.take_sent(), [ack(0x50, 7), ack(0x70, 7)].concat());
+    // Without DUP, or with another payload, it is another message.
+    harness.receive(&publish(0x34, 7));
+    assert_eq!(harness.deliveries().len(), 1);
 }
 
 impl Harness {

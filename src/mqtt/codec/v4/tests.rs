@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::mqtt::packet::{Subscription, Will};
+use crate::mqtt::packet::{ConnectProperties, Subscription, Will};
 
 fn decode_whole(bytes: &[u8]) -> Result<Inbound, Fault> {
     check_first(bytes[0])?;
@@ -26,6 +26,7 @@ fn publication(topic: &str, payload: &[u8], level: u8, retain: bool) -> Publicat
         payload: Bytes::copy_from_slice(payload),
         qos: Qos::from_level(level).unwrap(),
         retain,
+        properties: None,
     }
 }
 
@@ -37,13 +38,24 @@ fn connect<'a>() -> Connect<'a> {
         will: None,
         user_name: None,
         password: None,
+        session_expiry_s: 0,
+        maximum_packet_size: 0,
+        properties: &NO_PROPERTIES,
+        authentication: None,
     }
 }
+
+static NO_PROPERTIES: ConnectProperties = ConnectProperties {
+    session_expiry_s: 0,
+    receive_maximum: None,
+    topic_alias_maximum: 0,
+    user_properties: vec![],
+};
 
 #[test]
 fn connect_with_everything() {
     // Section 3.1, the flags of figure 3.6 with will QoS 1 and clean session.
-    let will = Will { publication: publication("w/t", b"gone", 1, false) };
+    let will = Will { publication: publication("w/t", b"gone", 1, false), delay_s: 0 };
     let packet = Connect {
         client_id: "id",
         clean_session: true,
@@ -51,6 +63,7 @@ fn connect_with_everything() {
         will: Some(&will),
         user_name: Some("user"),
         password: Some(b"pw"),
+        ..connect()
     };
     assert_eq!(
         encoded(Outbound::Connect(&packet)),
@@ -107,7 +120,7 @@ fn connect_with_nothing_and_with_each_flag() {
     assert_eq!(flags(&Connect { password: Some(b"x"), ..connect() }), 0b1100_0010);
     for level in 0..=2 {
         for retain in [false, true] {
-            let will = Will { publication: publication("t", b"", level, retain) };
+            let will = Will { publication: publication("t", b"", level, retain), delay_s: 0 };
             let expected = 0b110 | level << 3 | u8::from(retain) << 5;
             assert_eq!(flags(&Connect { will: Some(&will), ..connect() }), expected);
         }
@@ -117,7 +130,7 @@ fn connect_with_nothing_and_with_each_flag() {
 #[test]
 fn connect_that_cannot_be_said() {
     let long = "x".repeat(65_536);
-    let will = Will { publication: publication("a/+", b"", 0, false) };
+    let will = Will { publication: publication("a/+", b"", 0, false), delay_s: 0 };
     for (packet, part) in [
         (Connect { client_id: &long, ..connect() }, "client id"),
         (Connect { client_id: "a\0", ..connect() }, "client id"),
@@ -136,13 +149,15 @@ fn connect_that_cannot_be_said() {
 fn publish_out() {
     // Section 3.3.2.3, figure 3.11: topic a/b, packet id 10.
     let message = publication("a/b", b"hi", 1, false);
-    let packet = Outbound::Publish { publication: &message, packet_id: 10, dup: false };
+    let packet =
+        Outbound::Publish { publication: &message, packet_id: 10, dup: false, alias: None };
     assert_eq!(encoded(packet), [0x32, 9, 0, 3, b'a', b'/', b'b', 0, 10, b'h', b'i']);
     let message = publication("a/b", b"", 2, true);
-    let packet = Outbound::Publish { publication: &message, packet_id: 0xff00, dup: true };
+    let packet =
+        Outbound::Publish { publication: &message, packet_id: 0xff00, dup: true, alias: None };
     assert_eq!(encoded(packet), [0x3d, 7, 0, 3, b'a', b'/', b'b', 0xff, 0]);
     let message = publication("a/b", b"x", 0, false);
-    let packet = Outbound::Publish { publication: &message, packet_id: 0, dup: false };
+    let packet = Outbound::Publish { publication: &message, packet_id: 0, dup: false, alias: None };
     assert_eq!(encoded(packet), [0x30, 6, 0, 3, b'a', b'/', b'b', b'x']);
 }
 
@@ -150,10 +165,10 @@ fn publish_out() {
 fn publish_that_cannot_be_said() {
     let mut buffer = BytesMut::new();
     let message = publication(&"x".repeat(70_000), b"", 0, false);
-    let packet = Outbound::Publish { publication: &message, packet_id: 0, dup: false };
+    let packet = Outbound::Publish { publication: &message, packet_id: 0, dup: false, alias: None };
     assert_eq!(encode(packet, &mut buffer), Err(Unsendable::FieldTooLong("topic")));
     let message = publication("x", b"", 1, false);
-    let packet = Outbound::Publish { publication: &message, packet_id: 0, dup: false };
+    let packet = Outbound::Publish { publication: &message, packet_id: 0, dup: false, alias: None };
     assert!(encode(packet, &mut buffer).is_err());
     assert!(buffer.is_empty());
 }
@@ -162,19 +177,17 @@ fn publish_that_cannot_be_said() {
 fn small_packets_out() {
     assert_eq!(encoded(Outbound::Puback(1)), [0x40, 2, 0, 1]);
     assert_eq!(encoded(Outbound::Pubrec(256)), [0x50, 2, 1, 0]);
-    assert_eq!(encoded(Outbound::Pubrel(0xff00)), [0x62, 2, 0xff, 0]);
-    assert_eq!(encoded(Outbound::Pubcomp(65_535)), [0x70, 2, 0xff, 0xff]);
+    assert_eq!(encoded(Outbound::Pubrel { packet_id: 0xff00, reason: 0 }), [0x62, 2, 0xff, 0]);
+    assert_eq!(encoded(Outbound::Pubcomp { packet_id: 65_535, reason: 0 }), [0x70, 2, 0xff, 0xff]);
     assert_eq!(encoded(Outbound::Pingreq), [0xc0, 0]);
-    assert_eq!(encoded(Outbound::Disconnect), [0xe0, 0]);
+    assert_eq!(encoded(Outbound::Disconnect { reason: 0, text: "" }), [0xe0, 0]);
 }
 
 #[test]
 fn subscribe_and_unsubscribe() {
     // Sections 3.8.3.1 and 3.10.3: a/b at QoS 1, c/d at QoS 2.
-    let filters = [
-        Subscription { filter: "a/b".to_owned(), qos: Qos::AtLeastOnce },
-        Subscription { filter: "c/d".to_owned(), qos: Qos::ExactlyOnce },
-    ];
+    let filters =
+        [Subscription::new("a/b", Qos::AtLeastOnce), Subscription::new("c/d", Qos::ExactlyOnce)];
     assert_eq!(
         encoded(Outbound::Subscribe { packet_id: 10, filters: &filters }),
         [
@@ -199,7 +212,7 @@ fn connack_in() {
     assert!(!connack(&[0x20, 2, 0, 0]).session_present);
     assert!(connack(&[0x20, 2, 1, 0]).session_present);
     for (code, cause) in [
-        (1, RefusalCause::Version),
+        (1, RefusalCause::Protocol),
         (2, RefusalCause::Identifier),
         (3, RefusalCause::Unavailable),
         (4, RefusalCause::Credentials),
@@ -207,7 +220,7 @@ fn connack_in() {
         (6, RefusalCause::Unknown),
         (255, RefusalCause::Unknown),
     ] {
-        assert_eq!(connack(&[0x20, 2, 0, code]).refusal, Some(Refusal { code, cause }));
+        assert_eq!(connack(&[0x20, 2, 0, code]).refusal, Some(Refusal::new(code, cause)));
     }
 }
 
@@ -235,21 +248,24 @@ fn publish_in() {
 
 #[test]
 fn small_packets_in() {
-    assert_eq!(decode_whole(&[0x40, 2, 0, 1]), Ok(Inbound::Puback(1)));
-    assert_eq!(decode_whole(&[0x50, 2, 1, 0]), Ok(Inbound::Pubrec(256)));
-    assert_eq!(decode_whole(&[0x62, 2, 0xff, 0]), Ok(Inbound::Pubrel(0xff00)));
-    assert_eq!(decode_whole(&[0x70, 2, 0xff, 0xff]), Ok(Inbound::Pubcomp(65_535)));
-    assert_eq!(decode_whole(&[0xb0, 2, 0, 10]), Ok(Inbound::Unsuback(10)));
+    assert_eq!(decode_whole(&[0x40, 2, 0, 1]), Ok(Inbound::Puback(Reply::success(1))));
+    assert_eq!(decode_whole(&[0x50, 2, 1, 0]), Ok(Inbound::Pubrec(Reply::success(256))));
+    assert_eq!(decode_whole(&[0x62, 2, 0xff, 0]), Ok(Inbound::Pubrel(Reply::success(0xff00))));
+    assert_eq!(decode_whole(&[0x70, 2, 0xff, 0xff]), Ok(Inbound::Pubcomp(Reply::success(65_535))));
+    assert_eq!(
+        decode_whole(&[0xb0, 2, 0, 10]),
+        Ok(Inbound::Unsuback { packet_id: 10, reasons: vec![] })
+    );
     assert_eq!(decode_whole(&[0xd0, 0]), Ok(Inbound::Pingresp));
     assert_eq!(
         decode_whole(&[0x90, 6, 0, 10, 0, 1, 2, 0x80]),
         Ok(Inbound::Suback {
             packet_id: 10,
             granted: vec![
-                Some(Qos::AtMostOnce),
-                Some(Qos::AtLeastOnce),
-                Some(Qos::ExactlyOnce),
-                None
+                Ok(Qos::AtMostOnce),
+                Ok(Qos::AtLeastOnce),
+                Ok(Qos::ExactlyOnce),
+                Err(Reason::new(0x80))
             ]
         })
     );
@@ -336,8 +352,9 @@ proptest! {
         let message = publication(&topic, &payload, level, retain);
         let packet_id = if level == 0 { 0 } else { packet_id };
         let dup = dup && level > 0;
-        let packet = Outbound::Publish { publication: &message, packet_id, dup };
-        let expected = Publish { publication: message.clone(), packet_id, dup };
+        let packet = Outbound::Publish { publication: &message, packet_id, dup, alias: None };
+        let expected =
+            Publish { publication: message.clone(), packet_id, dup, topic_alias: None };
         prop_assert_eq!(decode_whole(&encoded(packet)), Ok(Inbound::Publish(expected)));
     }
 

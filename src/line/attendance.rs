@@ -1,0 +1,510 @@
+//! A line at work on its stations: messages to tags, wills, modes, confirmations, simulation, and
+//! the rest of a line whose stations are all off.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rustc_hash::FxHashSet;
+
+use super::confirmation::{Confirmation, Held, Refused, Taken};
+use super::life::{LifeOptions, Lives, StationEvent};
+use super::renewal::Renew;
+use super::stations::brings;
+use super::{LineTask, Link};
+use crate::clock;
+use crate::config::Config;
+use crate::hub::stations::{SimulationStep, StationEffect};
+use crate::hub::status::{LineState, StationMode};
+use crate::hub::writes::{self, WriteError};
+use crate::hub::{Confirm, Hub, WriteOutcome};
+use crate::iotag::{LineId, Reason, StationAddress, StationId, TagAddress, Value};
+use crate::mqtt::{Command, Delivery, Publication, Session};
+use crate::qos::Qos;
+
+/// How often simulated values change.
+const SIMULATION_STEP: Duration = Duration::from_secs(1);
+
+/// How long the acknowledgements of later messages wait for one that nobody confirms.
+const CONFIRMATION_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether one has waited that long.
+const CONFIRMATION_LOOK: Duration = Duration::from_secs(1);
+
+/// How long a line that no station needs waits for the outcomes of publications on their way.
+const REST_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a line keeps of its stations beside their plans.
+pub(super) struct Attendance {
+    pub(super) lives: Lives,
+    /// Stations with an ACK_ID tag.
+    confirmations: BTreeMap<StationId, Confirmation>,
+    /// Stations with messages that are not confirmed.
+    unconfirmed: BTreeSet<StationId>,
+    /// When those messages are looked at.
+    overtake_at: Option<Instant>,
+    simulation: Simulation,
+    /// Messages that an earlier process has shown, and that no tag can confirm any more.
+    orphans: Vec<Delivery>,
+    rest: Rest,
+    /// Whether the server sends again what was not acknowledged.
+    redelivers: bool,
+}
+
+struct Simulation {
+    stations: BTreeSet<StationId>,
+    begun: Instant,
+    seed: u64,
+    step: u64,
+    next: Option<Instant>,
+}
+
+/// A line that no station needs.
+enum Rest {
+    /// One needs it.
+    No,
+    /// As soon as all that came is on disk, or in due time.
+    Wanted(Instant),
+    /// DISCONNECT was given to the transport, or there is no connection.
+    Resting,
+}
+
+impl Attendance {
+    pub(super) fn new(line: LineId, hub: &Hub, session: &mut Session) -> Self {
+        let config = hub.config();
+        let now = clock::now();
+        let stations = (0u32..).map(StationId).zip(&config.stations);
+        let own = stations.filter(|(_, station)| station.line == line).map(|(id, station)| {
+            let options = LifeOptions {
+                error_delay: station.error_delay,
+                stale_after: station.stale_after,
+                mode: hub.station_mode(id),
+            };
+            (id, options)
+        });
+        let lives = Lives::new(now, own);
+        let mut confirmations: BTreeMap<StationId, Confirmation> = config
+            .tags
+            .iter()
+            .filter(|tag| tag.address == TagAddress::AckId)
+            .map(|tag| tag.station)
+            .filter(|station| config.stations[station.0 as usize].line == line)
+            .map(|station| (station, Confirmation::default()))
+            .collect();
+        let orphans = restore_unconfirmed(now, config, session, &mut confirmations);
+        let line = &config.lines[line.0 as usize];
+        Self {
+            lives,
+            confirmations,
+            unconfirmed: BTreeSet::new(),
+            overtake_at: None,
+            simulation: Simulation {
+                stations: BTreeSet::new(),
+                begun: now,
+                seed: fastrand::u64(..),
+                step: 0,
+                next: None,
+            },
+            orphans,
+            rest: Rest::No,
+            redelivers: !line.clean_session && !line.client_id.is_empty(),
+        }
+    }
+
+    /// When to call [`LineTask::attend`] at the latest.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let rest = match self.rest {
+            Rest::Wanted(until) => Some(until),
+            Rest::No | Rest::Resting => None,
+        };
+        let others = [self.simulation.next, self.overtake_at, rest];
+        self.lives.deadline().into_iter().chain(others.into_iter().flatten()).min()
+    }
+
+    /// Whether the line is closed, or about to be, because no station needs it.
+    pub(super) fn rests(&self) -> bool {
+        matches!(self.rest, Rest::Resting)
+    }
+}
+
+/// Messages that an earlier process has shown await their confirmation still.
+fn restore_unconfirmed(
+    now: Instant,
+    config: &Config,
+    session: &mut Session,
+    confirmations: &mut BTreeMap<StationId, Confirmation>,
+) -> Vec<Delivery> {
+    let mut orphans = Vec::new();
+    for unconfirmed in session.take_unconfirmed() {
+        let named =
+            config.stations.iter().position(|station| station.name.as_bytes() == unconfirmed.note);
+        let station = named.and_then(|index| u32::try_from(index).ok()).map(StationId);
+        match station.and_then(|id| confirmations.get_mut(&id)) {
+            Some(confirmation) => confirmation.restore(now, unconfirmed.delivery()),
+            None => orphans.push(unconfirmed.delivery()),
+        }
+    }
+    orphans
+}
+
+impl LineTask {
+    /// Begins: the stations as they were left.
+    pub(super) fn begin(&mut self, now: Instant) {
+        for delivery in std::mem::take(&mut self.attendance.orphans) {
+            self.settlement.received(delivery, 0);
+        }
+        let wall = clock::wall();
+        let stations: Vec<StationId> = self.attendance.confirmations.keys().copied().collect();
+        for station in stations {
+            self.hub.station_status(station, |status| status.waiting_since = Some(wall));
+            self.show_unconfirmed(station);
+        }
+        self.attend(now);
+    }
+
+    /// A message has come.
+    pub(super) fn on_message(&mut self, delivery: Delivery, publication: Publication) {
+        let (now, received) = (clock::now(), clock::wall());
+        let station = self.stations.route(&self.hub, &publication, received);
+        let wills = self.stations.wills(&publication);
+        for &station in &wills {
+            self.hub.station_status(station, |status| status.wills += 1);
+            self.attendance.lives.handle(now, station, StationEvent::Will);
+        }
+        // The tags are bad before the message is mapped, if it comes here too.
+        self.follow_stations(&FxHashSet::default());
+        let Some(station) = station else {
+            return self.settlement.received(delivery, publication.payload.len());
+        };
+        if !wills.contains(&station) {
+            let event = StationEvent::Message { retained: publication.retain };
+            self.attendance.lives.handle(now, station, event);
+        }
+        if !self.attendance.lives.is_on(station) {
+            self.follow_stations(&FxHashSet::default());
+            self.hub.station_status(station, |status| {
+                status.messages += 1;
+                status.messages_ignored += 1;
+                status.last_message = Some(received);
+            });
+            return self.settlement.received(delivery, publication.payload.len());
+        }
+        let held = Held { delivery, publication, received, arrived: now, overtaken: false };
+        let Some(confirmation) = self.attendance.confirmations.get_mut(&station) else {
+            self.apply(station, &held);
+            return self.settlement.received(delivery, held.publication.payload.len());
+        };
+        // It may stay for long, and must not hold the whole of what was read with it.
+        let mut held = held;
+        held.publication.payload = Bytes::copy_from_slice(&held.publication.payload);
+        match confirmation.take(held, self.attendance.redelivers) {
+            Taken::Show(held) => self.show(station, &held),
+            Taken::Waits | Taken::Known => {}
+            Taken::Left(delivery) => {
+                self.client.handle_command(now, Command::Decline(delivery));
+            }
+            Taken::Dropped => {
+                self.settlement.received(delivery, 0);
+                self.hub.station_status(station, |status| status.messages_dropped += 1);
+            }
+        }
+        self.follow_stations(&FxHashSet::default());
+        self.show_unconfirmed(station);
+    }
+
+    /// Maps a message to the tags of its station.
+    fn apply(&mut self, station: StationId, held: &Held) {
+        let Held { delivery, publication, received, .. } = held;
+        let about = (delivery.packet_id, *received);
+        if !self.attendance.lives.has_changes() {
+            let updates = self.settlement.updates();
+            return self.stations.map(&self.hub, station, publication, about, updates);
+        }
+        let mut updates = Vec::new();
+        self.stations.map(&self.hub, station, publication, about, &mut updates);
+        self.follow_stations(&updates.iter().map(|update| update.tag).collect());
+        self.settlement.updates().append(&mut updates);
+    }
+
+    /// Shows a message that will have to be confirmed.
+    fn show(&mut self, station: StationId, held: &Held) {
+        self.apply(station, held);
+        let name = &self.hub.config().stations[station.0 as usize].name;
+        self.settlement.shown(held.delivery, name);
+        if let Some(confirmation) = self.attendance.confirmations.get_mut(&station) {
+            confirmation.show(held);
+        }
+        let since = Some(clock::wall());
+        self.hub.station_status(station, |status| status.waiting_since = since);
+    }
+
+    /// The control system has written an ACK_ID tag.
+    pub(super) fn on_confirm(&mut self, confirm: Confirm) {
+        let Confirm { station, tag, packet_id, reply } = confirm;
+        let Some(confirmation) = self.attendance.confirmations.get_mut(&station) else { return };
+        let Value::Integer(id) = packet_id else { return };
+        let outcome = match confirmation.confirm(id) {
+            Err(refused) => {
+                let why = match refused {
+                    Refused::Nothing => "no message awaits its confirmation".to_owned(),
+                    Refused::Expected(expected) => format!(
+                        "the message that awaits its confirmation has the identifier {expected}, not {id}"
+                    ),
+                };
+                WriteOutcome::Failed(WriteError::new(WriteError::REFUSED, why))
+            }
+            Ok(delivery) => {
+                let written = writes::written(tag, packet_id, clock::wall());
+                self.settlement.updates().push(written);
+                self.settlement.received(delivery, 0);
+                self.show_next(station);
+                // Read-your-writes: the next message is in the table before the client learns of it.
+                self.settlement.submit(&self.hub);
+                WriteOutcome::Completed
+            }
+        };
+        let _ = reply.send(outcome);
+    }
+
+    fn show_next(&mut self, station: StationId) {
+        let Some(confirmation) = self.attendance.confirmations.get_mut(&station) else { return };
+        if let Some(held) = confirmation.next() {
+            self.show(station, &held);
+        } else if confirmation.wants_redelivery()
+            && matches!(self.renew, Renew::No)
+            && self.client.is_up()
+        {
+            let name = &self.hub.config().stations[station.0 as usize].name;
+            let why = format!("the server has messages for which station `{name}` had no room");
+            self.renew = Renew::wanted(why, clock::now());
+        }
+        self.show_unconfirmed(station);
+    }
+
+    fn show_unconfirmed(&mut self, station: StationId) {
+        let Some(confirmation) = self.attendance.confirmations.get(&station) else { return };
+        let count = confirmation.unconfirmed();
+        self.hub.station_status(station, |status| {
+            status.waiting_for_confirmation = count;
+            if count == 0 {
+                status.waiting_since = None;
+            }
+        });
+        if count == 0 {
+            self.attendance.unconfirmed.remove(&station);
+        } else {
+            self.attendance.unconfirmed.insert(station);
+            let look = clock::now() + CONFIRMATION_LOOK;
+            self.attendance.overtake_at.get_or_insert(look);
+        }
+    }
+
+    /// Lets acknowledgements pass those of messages that nobody confirms.
+    fn overtake_if_due(&mut self, now: Instant) {
+        if self.attendance.overtake_at.is_none_or(|at| at > now) {
+            return;
+        }
+        let Attendance { confirmations, unconfirmed, overtake_at, .. } = &mut self.attendance;
+        *overtake_at = (!unconfirmed.is_empty()).then(|| now + CONFIRMATION_LOOK);
+        let Some(before) = now.checked_sub(CONFIRMATION_PATIENCE) else { return };
+        for station in unconfirmed.iter() {
+            let Some(confirmation) = confirmations.get_mut(station) else { continue };
+            for delivery in confirmation.overtake(before) {
+                self.client.handle_command(now, Command::Overtake(delivery));
+            }
+        }
+    }
+
+    /// Somebody has switched a station.
+    pub(super) fn on_mode(&mut self, station: StationId, mode: StationMode) {
+        self.settlement.submit(&self.hub);
+        if self.hub.station_mode(station) != mode {
+            let name = &self.hub.config().stations[station.0 as usize].name;
+            tracing::info!(station = %name, mode = mode.as_str(), "station switched");
+            self.hub.set_station_mode(station, mode);
+        }
+        let event = StationEvent::Mode(mode);
+        self.attendance.lives.handle(clock::now(), station, event);
+        self.follow_stations(&FxHashSet::default());
+        if mode != StationMode::On
+            && let Some(confirmation) = self.attendance.confirmations.get_mut(&station)
+        {
+            // Taken and acknowledged, as all its messages are while it is not on.
+            let mut ignored = 0;
+            for delivery in confirmation.release() {
+                self.settlement.received(delivery, 0);
+                ignored += 1;
+            }
+            self.hub.station_status(station, |status| status.messages_ignored += ignored);
+            self.show_unconfirmed(station);
+        }
+        self.simulate_if_due(clock::now());
+    }
+
+    /// The line's connection is up.
+    pub(super) fn stations_up(&mut self, session_present: bool) {
+        // What came in before belongs before.
+        self.settlement.submit(&self.hub);
+        let Attendance { lives, confirmations, .. } = &mut self.attendance;
+        lives.line_up(clock::now(), session_present);
+        for confirmation in confirmations.values_mut() {
+            if session_present {
+                confirmation.session_resumed();
+            } else {
+                confirmation.session_lost();
+            }
+        }
+        // The server has sent again by then what it sends again.
+        self.attendance.overtake_at = None;
+        let stations: Vec<StationId> = self.attendance.confirmations.keys().copied().collect();
+        for station in stations {
+            self.show_next(station);
+        }
+        self.follow_stations(&FxHashSet::default());
+    }
+
+    /// The line's connection is over.
+    pub(super) fn stations_down(&mut self) {
+        self.settlement.submit(&self.hub);
+        self.attendance.lives.line_down(clock::now());
+        self.follow_stations(&FxHashSet::default());
+    }
+
+    /// The server has answered the topic filters: a station that none of them can bring a message is
+    /// in error, as far as that can be told from its address.
+    pub(super) fn stations_subscribed(&mut self, granted: &[(String, Result<Qos, String>)]) {
+        if granted.iter().all(|(_, qos)| qos.is_ok()) {
+            return;
+        }
+        let filters: Vec<&str> = granted
+            .iter()
+            .filter(|(_, qos)| qos.is_ok())
+            .map(|(filter, _)| filter.as_str())
+            .collect();
+        let now = clock::now();
+        let config = self.hub.config();
+        for (id, station) in (0u32..).map(StationId).zip(&config.stations) {
+            if station.line != self.id {
+                continue;
+            }
+            let reachable = match &station.address {
+                StationAddress::Exact(topic) => filters.iter().any(|filter| brings(filter, topic)),
+                // Without a special character, the expression matches this topic only.
+                StationAddress::Plain(topic, _)
+                    if topic.chars().all(|char| char.is_alphanumeric() || "/_-".contains(char)) =>
+                {
+                    filters.iter().any(|filter| brings(filter, topic))
+                }
+                StationAddress::All
+                | StationAddress::Plain(..)
+                | StationAddress::Filter(_)
+                | StationAddress::Regex(..)
+                | StationAddress::Fallback => !filters.is_empty(),
+            };
+            self.attendance.lives.handle(now, id, StationEvent::Reachable(reachable));
+        }
+        self.follow_stations(&FxHashSet::default());
+    }
+
+    /// Tells the hub what has become of stations. `touched` are tags that are about to be renewed.
+    fn follow_stations(&mut self, touched: &FxHashSet<crate::iotag::TagId>) {
+        if !self.attendance.lives.has_changes() {
+            return;
+        }
+        let mut changes = Vec::new();
+        while let Some(change) = self.attendance.lives.poll_change() {
+            let simulated = change.reason == Reason::Simulated;
+            let stations = &mut self.attendance.simulation.stations;
+            if simulated {
+                stations.insert(change.station);
+            } else {
+                stations.remove(&change.station);
+            }
+            if change.effect == Some(StationEffect::Simulate) {
+                self.attendance.simulation.next = Some(clock::now());
+            }
+            if change.effect == Some(StationEffect::Invalidate(Reason::StationWill)) {
+                let name = &self.hub.config().stations[change.station.0 as usize].name;
+                tracing::warn!(station = %name, "the will message of the station came");
+            }
+            changes.push(change);
+        }
+        // What came in before belongs before.
+        self.settlement.submit(&self.hub);
+        self.hub.change_stations(&changes, touched);
+    }
+
+    fn simulate_if_due(&mut self, now: Instant) {
+        let simulation = &mut self.attendance.simulation;
+        if simulation.next.is_none_or(|next| next > now) {
+            return;
+        }
+        if simulation.stations.is_empty() {
+            simulation.next = None;
+            return;
+        }
+        let step = SimulationStep {
+            seed: simulation.seed,
+            step: simulation.step,
+            elapsed_s: (now - simulation.begun).as_secs_f64(),
+            now: clock::wall(),
+        };
+        simulation.step += 1;
+        simulation.next = Some(now + SIMULATION_STEP);
+        self.settlement.submit(&self.hub);
+        self.hub.simulate(self.attendance.simulation.stations.iter().copied(), step);
+    }
+
+    /// Fires the timers of stations.
+    pub(super) fn attend(&mut self, now: Instant) {
+        self.attendance.lives.on_time(now);
+        self.follow_stations(&FxHashSet::default());
+        self.simulate_if_due(now);
+        self.overtake_if_due(now);
+    }
+
+    /// Disconnects when no station needs the line, and connects when one does. True: something was
+    /// done.
+    pub(super) fn rest(&mut self, now: Instant) -> bool {
+        let wanted = self.attendance.lives.line_is_wanted();
+        match self.attendance.rest {
+            Rest::No if !wanted => {
+                self.attendance.rest = Rest::Wanted(now + REST_PATIENCE);
+            }
+            Rest::Wanted(_) if wanted => self.attendance.rest = Rest::No,
+            Rest::Wanted(until)
+                if until <= now
+                    || !self.client.is_up()
+                    || self.publishing.is_empty() && self.settlement.is_settled() =>
+            {
+                tracing::info!(line = %self.config.name, "all stations are off or simulated: disconnecting");
+                self.attendance.rest = Rest::Resting;
+                self.renew = Renew::No;
+                if matches!(self.link, Link::Opening(_)) {
+                    self.drop_link();
+                }
+                self.client.handle_command(now, Command::Disconnect);
+                self.rested();
+            }
+            // The DISCONNECT of before has to leave first.
+            Rest::Resting if wanted && matches!(self.link, Link::Closed) => {
+                tracing::info!(line = %self.config.name, "a station is on: connecting");
+                self.attendance.rest = Rest::No;
+                self.client.handle_command(now, Command::Connect);
+            }
+            Rest::No | Rest::Wanted(_) | Rest::Resting => return false,
+        }
+        true
+    }
+
+    /// The connection is over because no station needs it.
+    pub(super) fn rested(&mut self) {
+        self.hub.line_status(self.id, |status| {
+            status.state = LineState::Off;
+            status.connected_since = None;
+            status.next_attempt = None;
+            status.filters.clear();
+        });
+        self.stations_down();
+    }
+}
