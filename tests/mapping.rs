@@ -55,9 +55,9 @@ fn check(case: &Path, name: &str, update: bool) -> Result<(), String> {
     let read = |file: &str| {
         fs::read_to_string(case.join(file)).map_err(|error| format!("{name}/{file}: {error}\n"))
     };
-    let messages = messages::parse(&read("messages.txt")?, case)
+    let steps = messages::parse(&read("messages.txt")?, case)
         .map_err(|error| format!("{name}/messages.txt:{error}\n"))?;
-    let found = replay::replay(case, &messages).map_err(|error| format!("{name}: {error}\n"))?;
+    let found = replay::replay(case, &steps).map_err(|error| format!("{name}: {error}\n"))?;
     if update {
         fs::write(case.join("expected.txt"), found).unwrap();
         return Ok(());

@@ -157,7 +157,9 @@ impl StationPlan {
             Err(error) => Err(error.clone()),
         };
         let whens = self.evaluate_conditions(effective, payload, &found);
-        report.bad_payload = found.as_ref().err().cloned();
+        if let Err(error) = &found {
+            report.bad_payload = Some(error.clone());
+        }
         let mut mapping = Mapping {
             plan: self,
             message,

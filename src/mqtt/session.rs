@@ -9,7 +9,7 @@
 //! | `o` id (2) | order (8), stage 1, 2 or 3, flags, topic length (2), topic, properties, payload | a publish in flight |
 //! | `r` epoch (4) id (2) | 1, fingerprint (8) | a QoS 2 message that is applied and not released |
 //! | `r` epoch (4) id (2) | 2, fingerprint (8), note | the same, and its owner has not confirmed it |
-//! | `r` epoch (4) id (2) | 3, fingerprint (8) | a QoS 2 exchange that is over ([`super::repeats`]) |
+//! | `r` epoch (4) id (2) | 3, fingerprint (8) | a QoS 2 exchange that is over (`repeats.rs`) |
 //! | `s` filter | granted QoS, or 255: asked | a filter that the server may have |
 //!
 //! Flags: 1 retain, 2 properties, which then have their length (4) in front.

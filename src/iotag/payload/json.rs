@@ -93,19 +93,32 @@ impl JsonPlan {
             }
         }
         if !self.paths.is_empty() {
-            self.take_paths(text, message_time, &mut found)?;
+            self.take_paths(text, message_time, &mut found, report)?;
         }
         Ok(found)
     }
 
-    fn take_paths(
+    fn take_paths<'a>(
         &self,
-        text: &str,
+        text: &'a str,
         time: SourceTime,
-        found: &mut Found<'_>,
+        found: &mut Found<'a>,
+        report: &mut MappingReport,
     ) -> Result<(), String> {
-        let document: Document = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        for (slot, planned) in (self.tree.slot_count() as u32..).zip(&self.paths) {
+        let planned = (self.tree.slot_count() as u32..).zip(&self.paths);
+        let document: Document = match serde_json::from_str(text) {
+            Ok(document) => document,
+            Err(error) => {
+                // What the walk has passed may still have no document in memory: numbers beyond
+                // floats, escapes that are no characters, many levels. Other addresses need none.
+                report.bad_payload.get_or_insert_with(|| error.to_string());
+                for (slot, _) in planned {
+                    found.push(slot, Datum::Broken(text), time)?;
+                }
+                return Ok(());
+            }
+        };
+        for (slot, planned) in planned {
             let selected = planned.path.select(&document);
             match selected.as_slice() {
                 [] if planned.path.is_singular() => {

@@ -7,8 +7,8 @@
 //! | [`reader`] | the data types of section 1.5 off the front of a body |
 //! | [`property`] | the table of all properties, section 2.2.2 |
 //! | [`reasons`] | which reason codes each packet may carry, section 2.4 |
-//! | [`decode`] | every packet that a server may send |
-//! | [`encode`] | every packet that a client may send |
+//! | [`mod@decode`] | every packet that a server may send |
+//! | [`mod@encode`] | every packet that a client may send |
 
 mod decode;
 mod encode;

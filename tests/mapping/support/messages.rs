@@ -1,4 +1,4 @@
-//! `messages.txt`: what arrives.
+//! `messages.txt`: what arrives, and what is written.
 //!
 //! ```text
 //! # a comment
@@ -14,6 +14,8 @@
 //! payload-gzip TEXT                    as `payload`, packed
 //! payload-repeat 1000 TEXT             so many times
 //! payload-file NAME                    a file of the case's folder
+//! write TAG 12.5                       writes a JSON value to an output tag, at the next second
+//! and TAG null                         writes another one with it
 //! ```
 //!
 //! Several payload lines of a message are joined without anything between them.
@@ -35,9 +37,26 @@ pub(crate) struct Message {
     pub(crate) received: Timestamp,
 }
 
+/// Values for output tags, by name, written together.
+pub(crate) struct Write {
+    pub(crate) values: Vec<(String, serde_json::Value)>,
+    pub(crate) at: Timestamp,
+}
+
+/// A paragraph of the file.
+pub(crate) enum Step {
+    Message(Box<Message>),
+    Write(Write),
+}
+
+/// So many seconds after midnight.
+fn second(position: usize) -> Timestamp {
+    let midnight: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+    midnight + jiff::SignedDuration::from_secs(position as i64)
+}
+
 impl Message {
-    fn new(topic: &str, position: i64) -> Self {
-        let midnight: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+    fn new(topic: &str, position: usize) -> Self {
         Self {
             topic: topic.to_owned(),
             payload: Vec::new(),
@@ -45,14 +64,14 @@ impl Message {
             qos: 0,
             retain: false,
             packet_id: None,
-            received: midnight + jiff::SignedDuration::from_secs(position),
+            received: second(position),
         }
     }
 }
 
-/// Reads the messages; the error begins with its line.
-pub(crate) fn parse(text: &str, folder: &Path) -> Result<Vec<Message>, String> {
-    let mut messages: Vec<Message> = Vec::new();
+/// Reads the steps; the error begins with its line.
+pub(crate) fn parse(text: &str, folder: &Path) -> Result<Vec<Step>, String> {
+    let mut steps: Vec<Step> = Vec::new();
     let mut lines = (1..).zip(text.lines());
     while let Some((number, line)) = lines.next() {
         if line.is_empty() || line.starts_with('#') {
@@ -60,12 +79,26 @@ pub(crate) fn parse(text: &str, folder: &Path) -> Result<Vec<Message>, String> {
         }
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         let failed = |why: &str| format!("{number}: {why}");
-        if word == "message" {
-            messages.push(Message::new(rest, messages.len() as i64 + 1));
-            continue;
+        match word {
+            "message" => {
+                steps.push(Step::Message(Box::new(Message::new(rest, steps.len() + 1))));
+                continue;
+            }
+            "write" => {
+                steps.push(Step::Write(Write { values: Vec::new(), at: second(steps.len() + 1) }));
+            }
+            _ => {}
         }
-        let Some(message) = messages.last_mut() else {
-            return Err(failed("`message TOPIC` comes first"));
+        let message = match steps.last_mut() {
+            Some(Step::Message(message)) => message,
+            Some(Step::Write(write)) if matches!(word, "write" | "and") => {
+                let (tag, value) = rest.split_once(' ').ok_or_else(|| failed("write what?"))?;
+                let value = serde_json::from_str(value);
+                let value = value.map_err(|error| failed(&error.to_string()))?;
+                write.values.push((tag.to_owned(), value));
+                continue;
+            }
+            _ => return Err(failed("`message TOPIC` or `write TAG VALUE` comes first")),
         };
         let number_of = |text: &str| text.parse().map_err(|_| failed("this is no number"));
         match word {
@@ -103,7 +136,7 @@ pub(crate) fn parse(text: &str, folder: &Path) -> Result<Vec<Message>, String> {
             _ => return Err(failed(&format!("unknown word `{word}`"))),
         }
     }
-    if messages.is_empty() { Err("1: there is no message".to_owned()) } else { Ok(messages) }
+    if steps.is_empty() { Err("1: there is no message".to_owned()) } else { Ok(steps) }
 }
 
 fn block<'a>(lines: &mut impl Iterator<Item = (usize, &'a str)>, end: &str) -> Option<String> {

@@ -8,13 +8,16 @@ use tagline::config::{self, Config};
 use tagline::iotag::mapping::{InMessage, MappingReport, StationPlan};
 use tagline::iotag::router::{Router, Rule};
 use tagline::iotag::table::TagTable;
-use tagline::iotag::{StationId, TagId, TagValue, Timestamp};
+use tagline::iotag::{
+    Quality, Reason, StationId, Tag, TagAddress, TagId, TagUpdate, TagValue, Timestamp, Value,
+    output,
+};
 
-use super::messages::Message;
+use super::messages::{Message, Step, Write};
 
 /// What `expected.txt` must be: after each message where it went, every change in order, the tags
 /// of its station that did not change, and what was complained of.
-pub(crate) fn replay(case: &Path, messages: &[Message]) -> Result<String, String> {
+pub(crate) fn replay(case: &Path, steps: &[Step]) -> Result<String, String> {
     let config = load(case)?;
     let mut router = router(&config);
     let plans: Vec<StationPlan> =
@@ -22,27 +25,52 @@ pub(crate) fn replay(case: &Path, messages: &[Message]) -> Result<String, String
     let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
     let mut table = TagTable::new(config.tags.iter(), |_| None, start);
     let mut text = String::new();
-    for (number, message) in (1..).zip(messages) {
-        let contest = router.explain(&message.topic);
-        let routed = router.route(&message.topic);
-        if routed != contest.winner.map(|(station, _)| station) {
-            return Err(format!("message {number}: routing and its explanation differ"));
-        }
+    for (number, step) in (1..).zip(steps) {
         if !text.is_empty() {
             text.push('\n');
         }
-        write!(text, "{number} {}", message.topic).unwrap();
-        let Some((station, rule)) = contest.winner else {
-            text += " -> unrouted\n";
-            continue;
+        let done = match step {
+            Step::Message(message) => {
+                write!(text, "{number} {}", message.topic).unwrap();
+                match route(&config, &mut router, &message.topic, &mut text) {
+                    Ok(Some(station)) => {
+                        let plan = &plans[station.0 as usize];
+                        arrive(&config, station, plan, &mut table, message, &mut text)
+                    }
+                    routed => routed.map(drop),
+                }
+            }
+            Step::Write(writes) => {
+                writeln!(text, "{number} write").unwrap();
+                publish(&config, &mut table, writes, &mut text)
+            }
         };
-        let name = &config.stations[station.0 as usize].name;
-        writeln!(text, " -> {name} ({})", rule_name(rule)).unwrap();
-        let plan = &plans[station.0 as usize];
-        arrive(&config, station, plan, &mut table, message, &mut text)
-            .map_err(|error| format!("message {number}: {error}"))?;
+        done.map_err(|error| format!("step {number}: {error}"))?;
     }
     Ok(text)
+}
+
+fn route(
+    config: &Config,
+    router: &mut Router,
+    topic: &str,
+    text: &mut String,
+) -> Result<Option<StationId>, String> {
+    let contest = router.explain(topic);
+    if router.route(topic) != contest.winner.map(|(station, _)| station) {
+        return Err("routing and its explanation differ".to_owned());
+    }
+    match contest.winner {
+        Some((station, rule)) => {
+            let name = &config.stations[station.0 as usize].name;
+            writeln!(text, " -> {name} ({})", rule_name(rule)).unwrap();
+            Ok(Some(station))
+        }
+        None => {
+            text.push_str(" -> unrouted\n");
+            Ok(None)
+        }
+    }
 }
 
 fn load(case: &Path) -> Result<Config, String> {
@@ -126,6 +154,75 @@ fn arrive(
     }
     note(&report, text);
     Ok(())
+}
+
+/// What a write does to its tags, and the payload that it makes.
+fn publish(
+    config: &Config,
+    table: &mut TagTable,
+    write: &Write,
+    text: &mut String,
+) -> Result<(), String> {
+    let mut accepted: Vec<(usize, Option<Value>)> = Vec::new();
+    for (name, value) in &write.values {
+        let position = config.tags.iter().position(|tag| *tag.name == **name);
+        let position = position.ok_or_else(|| format!("there is no tag `{name}`"))?;
+        let tag = &config.tags[position];
+        let station = &config.stations[tag.station.0 as usize];
+        match output::accept_nullable_write(tag, station, value) {
+            Ok(value) => accepted.push((position, value)),
+            Err(why) => writeln!(text, "  {name} refused: {why}").unwrap(),
+        }
+    }
+    for (position, value) in &accepted {
+        let update = TagUpdate {
+            tag: TagId(*position as u32),
+            value: value.clone(),
+            quality: Quality::Good,
+            reason: Reason::Ok,
+            time: write.at,
+            received: write.at,
+        };
+        if let Some(change) = table.apply(update) {
+            writeln!(text, "  {} = {}", config.tags[*position].name, shown(&change)).unwrap();
+        }
+    }
+    let Some((first, value)) = accepted.first() else { return Ok(()) };
+    match payload(config, table, &config.tags[*first], value.as_ref(), write.at) {
+        Ok(Some(payload)) => {
+            let payload = serde_json::Value::from(String::from_utf8_lossy(&payload));
+            writeln!(text, "  publishes {payload}").unwrap();
+        }
+        Ok(None) => writeln!(text, "  publishes nothing").unwrap(),
+        Err(why) => writeln!(text, "  cannot be composed: {why}").unwrap(),
+    }
+    Ok(())
+}
+
+fn payload(
+    config: &Config,
+    table: &TagTable,
+    tag: &Tag,
+    value: Option<&Value>,
+    time: Timestamp,
+) -> Result<Option<Vec<u8>>, String> {
+    let station = &config.stations[tag.station.0 as usize];
+    let written = (0..).map(TagId).zip(&config.tags).filter_map(|(id, other)| {
+        let output = other.station == tag.station && other.tag_type.is_output();
+        Some((other, table.written(id).filter(|_| output)?))
+    });
+    match (&tag.address, value) {
+        (TagAddress::Json(_), _) => output::compose_document(station, written, time),
+        (TagAddress::Line(series), _) => {
+            let same = written.filter(|(other, _)| match &other.address {
+                TagAddress::Line(other) => output::is_same_series(series, other),
+                _ => false,
+            });
+            output::compose_lines(station, same, time)
+        }
+        (_, Some(value)) => output::compose_text(tag, station, value).map(Some),
+        (_, None) => Ok(None),
+    }
 }
 
 /// Value as on the socket, quality, reason, source time.
