@@ -13,6 +13,8 @@ mod broker;
 mod knobs;
 #[path = "simulation/wire.rs"]
 mod wire;
+#[path = "simulation/wire5.rs"]
+mod wire5;
 #[path = "simulation/world.rs"]
 mod world;
 
@@ -73,9 +75,9 @@ mod planted {
 
     use super::world;
 
-    const SEEDS: u64 = 600;
+    const SEEDS: u64 = 2_000;
 
-    const BUGS: [Bug; 23] = [
+    const BUGS: [Bug; 32] = [
         Bug::ForgetReceivedOnDisconnect,
         Bug::KeepReceivedOfLostSession,
         Bug::IdsWrapEarly,
@@ -99,6 +101,15 @@ mod planted {
         Bug::DropInFlightOnDisconnect,
         Bug::NoUnsubscribe,
         Bug::ForgetEndedExchanges,
+        Bug::ResendAfterLostSession,
+        Bug::ResubmitAfterLostSession,
+        Bug::ReleaseRefused,
+        Bug::KeepAliases,
+        Bug::ResendWithAlias,
+        Bug::LeakPlace,
+        Bug::CompleteRefused,
+        Bug::IgnoreServerKeepAlive,
+        Bug::IgnorePacketSize,
     ];
 
     /// The first seed that notices a mistake, and by which rule.

@@ -8,6 +8,8 @@
 //! | `from_broker`, `writes`, `recovery` | values in, commands out, and both over crashes; Debian's mosquitto |
 //! | `mapping`, `routing` | payloads to values, topics to stations, as the contract's section 7 says |
 //! | `connection`, `duties`, `exactly_once` | the MQTT client under the eyes of a strict, scripted broker |
+//! | `outputs` | JSON documents and line protocol composed of output tags, cyclic publication |
+//! | `explain` | where a value comes from; what a message would do |
 //! | `hostile` | what brokers and payloads must not be able to do |
 //! | `life`, `confirmation` | what is wrong with stations, off and simulated ones; ACK_ID |
 //! | `local_socket`, `command_line` | the socket, the commands, their exit codes |
@@ -34,6 +36,8 @@ mod connection;
 mod duties;
 #[path = "system/exactly_once.rs"]
 mod exactly_once;
+#[path = "system/explain.rs"]
+mod explain;
 #[path = "system/from_broker.rs"]
 mod from_broker;
 #[path = "system/hostile.rs"]
@@ -44,6 +48,8 @@ mod life;
 mod local_socket;
 #[path = "system/mapping.rs"]
 mod mapping;
+#[path = "system/outputs.rs"]
+mod outputs;
 #[path = "system/recovery.rs"]
 mod recovery;
 #[path = "system/routing.rs"]

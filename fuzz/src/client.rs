@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use tagline::mqtt::{
-    BytesProgress, ChangeSeq, Client, ClientOptions, Command, ConnectProperties, Credentials, Delivery, Event, Input,
-    Endpoint, Output, Publication, PublishToken, Session, SessionChange, Subscription, Version,
+    BytesProgress, ChangeSeq, Client, ClientOptions, Command, ConnectProperties, Credentials,
+    Delivery, Endpoint, Event, Input, Output, Publication, PublishToken, Session, SessionChange,
+    Subscription, Version,
 };
 use tagline::qos::Qos;
 
@@ -25,8 +26,17 @@ struct Stage {
 /// Whatever happens, in whatever order: no panic, no outcome twice, no bytes without a transport, no
 /// timer that does not go away, and a stored session can be restored at any moment.
 pub fn client(data: &[u8]) {
+    act(Version::V311, data);
+}
+
+/// The same in MQTT 5.0.
+pub fn client_v5(data: &[u8]) {
+    act(Version::V5, data);
+}
+
+fn act(version: Version, data: &[u8]) {
     let Some((&setting, mut script)) = data.split_first() else { return };
-    let mut stage = Stage::new(setting);
+    let mut stage = Stage::new(version, setting);
     stage.command(Command::Connect);
     let mut token = 0;
     while let Some((&action, rest)) = script.split_first() {
@@ -64,9 +74,9 @@ pub fn client(data: &[u8]) {
 }
 
 impl Stage {
-    fn new(setting: u8) -> Self {
+    fn new(version: Version, setting: u8) -> Self {
         let options = ClientOptions {
-            version: Version::V311,
+            version,
             client_id: if setting & 1 == 0 { "fuzz".to_owned() } else { String::new() },
             clean_session: setting & 2 != 0,
             keep_alive: u16::from(setting >> 2 & 3),
@@ -76,7 +86,15 @@ impl Stage {
             subscriptions: vec![Subscription::new("#", Qos::ExactlyOnce)],
             publish_in_flight: u16::from(setting >> 6),
             maximum_packet_size: 100,
-            properties: ConnectProperties::default(),
+            properties: match version {
+                Version::V311 => ConnectProperties::default(),
+                Version::V5 => ConnectProperties {
+                    session_expiry_s: 60,
+                    receive_maximum: Some(5),
+                    topic_alias_maximum: 3,
+                    user_properties: vec![],
+                },
+            },
             reconnect_min: Duration::from_millis(100),
             reconnect_max: Duration::from_secs(1),
             servers: 2,

@@ -6,9 +6,9 @@ use bytes::{Bytes, BytesMut};
 use tagline::mqtt::Version;
 use tagline::mqtt::codec::Codec;
 use tagline::mqtt::frame::Header;
-use tagline::mqtt::packet::{Inbound, Outbound, Reply};
+use tagline::mqtt::packet::{Inbound, Outbound, Reply, TopicAlias};
 
-pub use client::client;
+pub use client::{client, client_v5};
 
 /// Splitting never panics, never loses a byte, and its pieces do not depend on how the bytes came.
 pub fn frame(data: &[u8]) {
@@ -52,6 +52,55 @@ pub fn codec_v4(data: &[u8]) {
     }
 }
 
+/// Decoding never panics, and what was read is written so that it reads the same.
+pub fn codec_v5(data: &[u8]) {
+    let mut codec = Codec::new(Version::V5);
+    let mut buffer = BytesMut::from(data);
+    while let Some(inbound) = take(&mut codec, &mut buffer) {
+        let outbound = match &inbound {
+            Inbound::Publish(publish) => Outbound::Publish {
+                publication: &publish.publication,
+                packet_id: publish.packet_id,
+                dup: publish.dup,
+                alias: publish.topic_alias.map(|number| TopicAlias {
+                    number,
+                    is_known: publish.publication.topic.is_empty(),
+                }),
+            },
+            Inbound::Auth(packet) => Outbound::Auth(packet),
+            _ => continue,
+        };
+        let mut written = BytesMut::new();
+        assert_eq!(codec.encode(outbound, &mut written), Ok(()));
+        assert_eq!(written.len(), codec.packet_bytes(outbound));
+        let mut again = take(&mut codec, &mut written).expect("what was written can be read");
+        // Subscription identifiers are the server's to send, and a reason string is not sent.
+        match (&mut again, &inbound) {
+            (Inbound::Publish(again), Inbound::Publish(publish)) => {
+                let ids = publish.publication.properties.as_ref();
+                let ids = ids.map(|it| it.subscription_ids.clone()).unwrap_or_default();
+                if !ids.is_empty() {
+                    let properties = again.publication.properties.get_or_insert_default();
+                    properties.subscription_ids = ids;
+                }
+            }
+            (Inbound::Auth(again), Inbound::Auth(packet)) => {
+                again.reason.text = packet.reason.text.clone();
+            }
+            _ => {}
+        }
+        assert_eq!(again, inbound);
+    }
+}
+
+fn take(codec: &mut Codec, buffer: &mut BytesMut) -> Option<Inbound> {
+    codec.check_first(*buffer.first()?).ok()?;
+    let header = Header::read(buffer).ok()??;
+    codec.check_header(&header).ok()?;
+    let packet = header.take(buffer)?;
+    codec.decode(&header, &packet).ok()
+}
+
 fn check_round_trip(codec: &Codec, header: &Header, packet: &Bytes, inbound: &Inbound) {
     let outbound = match inbound {
         Inbound::Publish(publish) => Outbound::Publish {
@@ -62,8 +111,12 @@ fn check_round_trip(codec: &Codec, header: &Header, packet: &Bytes, inbound: &In
         },
         Inbound::Puback(reply) => Outbound::Puback(reply.packet_id),
         Inbound::Pubrec(reply) => Outbound::Pubrec(reply.packet_id),
-        Inbound::Pubrel(Reply { packet_id, .. }) => Outbound::Pubrel { packet_id: *packet_id, reason: 0 },
-        Inbound::Pubcomp(Reply { packet_id, .. }) => Outbound::Pubcomp { packet_id: *packet_id, reason: 0 },
+        Inbound::Pubrel(Reply { packet_id, .. }) => {
+            Outbound::Pubrel { packet_id: *packet_id, reason: 0 }
+        }
+        Inbound::Pubcomp(Reply { packet_id, .. }) => {
+            Outbound::Pubcomp { packet_id: *packet_id, reason: 0 }
+        }
         _ => return,
     };
     let mut written = BytesMut::new();
@@ -97,6 +150,8 @@ mod tests {
                 .collect();
             super::frame(&data);
             super::codec_v4(&data);
+            super::codec_v5(&data);
+            super::client_v5(&data);
             super::client(&data);
         }
     }

@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::protocol::{self, Call, REQUEST_BYTES_MAX, Request, RpcError};
-use super::{requests, subscription};
+use super::{explain, requests, subscription};
 use crate::hub::Hub;
 
 /// Lines that wait to be sent to a client.
@@ -125,6 +125,9 @@ impl Client {
             Ok(Call::StationSet(params)) => {
                 let result = requests::set_station(hub, &params).await;
                 Some(protocol::answer(id, result))
+            }
+            Ok(Call::Explain(params)) => {
+                Some(protocol::answer(id, explain::explain(hub, &params).await))
             }
             Ok(Call::Write(params)) => {
                 let id = id.map(ToOwned::to_owned);

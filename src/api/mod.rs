@@ -4,6 +4,7 @@
 
 pub mod client;
 mod connection;
+mod explain;
 pub mod protocol;
 mod requests;
 mod subscription;

@@ -64,6 +64,8 @@ pub enum Call {
     Browse(BrowseParams),
     /// `tag.write`.
     Write(WriteParams),
+    /// `tag.explain`.
+    Explain(ExplainParams),
     /// `tag.subscribe`.
     Subscribe(SubscribeParams),
     /// `tag.unsubscribe`.
@@ -125,6 +127,14 @@ pub struct WriteParam {
     pub name: String,
     /// New value.
     pub value: serde_json::Value,
+}
+
+/// Parameters of `tag.explain`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExplainParams {
+    /// Name of the tag.
+    pub name: String,
 }
 
 /// Parameters of `tag.subscribe`.
@@ -245,7 +255,8 @@ fn parse_call(method: &str, params: Option<&RawValue>) -> Result<Call, RpcError>
         "station.list" => Ok(Call::StationList),
         "process.status" => Ok(Call::ProcessStatus),
         "station.set" => parse_params(method, params).map(Call::StationSet),
-        "tag.explain" | "message.tap" | "config.reload" | "config.check" | "write.status" => {
+        "tag.explain" => parse_params(method, params).map(Call::Explain),
+        "message.tap" | "config.reload" | "config.check" | "write.status" => {
             Err(RpcError::new(RpcError::NO_SUCH_METHOD, format!("`{method}` is not supported yet")))
         }
         _ => Err(RpcError::new(RpcError::NO_SUCH_METHOD, format!("there is no method `{method}`"))),

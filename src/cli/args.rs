@@ -62,8 +62,10 @@ Examples:
 Examples:
   tagline check
   tagline --config /etc/tagline check
-  tagline --json check | jq -r '.diagnostics[].message'")]
-    Check,
+  tagline --json check | jq -r '.diagnostics[].message'
+  tagline check --topic site/pump1/data                       which station takes it, and why
+  tagline check --topic site/pump1/data --payload message.json  and what its tags become")]
+    Check(Check),
     /// Print current values
     #[command(after_help = "\
 Examples:
@@ -88,6 +90,12 @@ Examples:
   tagline --json watch '*' | jq -c .changes[]
   tagline watch --for 10s pump1.flow")]
     Watch(Watch),
+    /// Say where a tag's value comes from: message, bytes, rule, conversion, time, quality
+    #[command(after_help = "\
+Examples:
+  tagline explain pump1.flow
+  tagline --json explain pump1.flow | jq .message")]
+    Explain(Explain),
     /// List tags with their types and addresses
     #[command(after_help = "\
 Examples:
@@ -105,6 +113,38 @@ pub(super) struct Names {
     /// Names of tags; `*` and `?` are wildcards
     #[arg(required = true, value_name = "NAME")]
     pub(super) names: Vec<String>,
+}
+
+/// `check`.
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    /// Say which station takes a message of this topic, without a broker
+    #[arg(long, value_name = "TOPIC")]
+    pub(super) topic: Option<String>,
+    /// File with its payload (`-`: standard input): say what every tag would become
+    #[arg(long, value_name = "FILE", requires = "topic")]
+    pub(super) payload: Option<PathBuf>,
+    /// On this line only
+    #[arg(long, value_name = "NAME", requires = "topic")]
+    pub(super) line: Option<String>,
+    /// Its QoS
+    #[arg(long, value_name = "0-2", default_value_t = 0, requires = "topic",
+        value_parser = clap::value_parser!(u8).range(0..=2))]
+    pub(super) qos: u8,
+    /// It is retained
+    #[arg(long, requires = "topic")]
+    pub(super) retain: bool,
+    /// Its MQTT 5.0 Content Type
+    #[arg(long, value_name = "TYPE", requires = "topic")]
+    pub(super) content_type: Option<String>,
+}
+
+/// `explain`.
+#[derive(Debug, Args)]
+pub(super) struct Explain {
+    /// Name of the tag
+    #[arg(value_name = "NAME")]
+    pub(super) name: String,
 }
 
 /// `write`.

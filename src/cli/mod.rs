@@ -2,9 +2,11 @@
 
 mod args;
 mod check;
+mod contest;
 #[cfg(feature = "demo")]
 mod demo;
 mod exit;
+mod explain;
 mod query;
 mod run;
 mod table;
@@ -22,7 +24,11 @@ pub fn main() -> ExitCode {
         Command::Run => run::run(&global),
         #[cfg(feature = "demo")]
         Command::Demo(options) => demo::demo(&global, &options),
-        Command::Check => check::check(&global),
+        Command::Check(wanted) => match &wanted.topic {
+            None => check::check(&global),
+            Some(topic) => contest::contest(&global, &wanted, topic),
+        },
+        Command::Explain(wanted) => explain::explain(&global, &wanted),
         Command::Read(names) => query::read(&global, &names),
         Command::Write(write) => query::write(&global, &write),
         Command::Watch(names) => query::watch(&global, &names),

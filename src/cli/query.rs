@@ -14,9 +14,10 @@ use crate::clock;
 use crate::iotag::Timestamp;
 
 /// What a quick request may take.
-const QUICK: Duration = Duration::ZERO;
+pub(super) const QUICK: Duration = Duration::ZERO;
 
-fn connect(global: &Global) -> Result<Client, Failure> {
+/// A connection to the process.
+pub(super) fn connect(global: &Global) -> Result<Client, Failure> {
     Ok(Client::connect(&check::socket(global)?)?)
 }
 
@@ -265,7 +266,7 @@ fn last_error(error: &Json, now: Timestamp) -> String {
 }
 
 /// A JSON value as a person reads it.
-fn text(value: &Json) -> String {
+pub(super) fn text(value: &Json) -> String {
     match value {
         Json::Null => "-".into(),
         Json::String(text) => printable(text),

@@ -156,6 +156,8 @@ impl SectionKind {
                 "subscribe_address",
                 "on_missing",
                 "out_topic",
+                "publish_every",
+                "publish_on_write",
                 "publish_qos",
                 "publish_retain",
                 "publish_content_type",

@@ -128,6 +128,7 @@ fn load_all(folder: &Path, main: &Path, work: &mut Work) -> Config {
         let text = Arc::clone(&work.sources.file(file).text);
         load_tags(&path, file, &text, &mut tags, &mut stations, stations_known, work);
     }
+    tags.outputs.check(&tags.tags, &mut work.problems);
     Config {
         folder: folder.to_path_buf(),
         process,

@@ -2,7 +2,6 @@
 //!
 //! This file is the whole list. Whoever builds one of these deletes its row here, adds the key to
 //! [`super::keys`], and moves its line in `docs/configuration.md`.
-//! Tag addresses are the one exception: `iotag::address` reads them and refuses its own.
 
 use std::time::Duration;
 
@@ -25,7 +24,6 @@ pub(super) enum Neutral {
     /// There is none: writing the key asks for something.
     Nothing,
     Text(&'static str),
-    Logical(bool),
     Seconds(u64),
     /// An empty list, or an empty text in its place.
     EmptyList,
@@ -39,8 +37,6 @@ const fn row(section: SectionKind, key: &'static str, neutral: Neutral) -> Row {
 pub(super) const ROWS: &[Row] = &[
     row(SectionKind::Top, "http", Neutral::Nothing),
     row(SectionKind::Line, "redundant_servers", Neutral::EmptyList),
-    row(SectionKind::Station, "publish_every", Neutral::Seconds(0)),
-    row(SectionKind::Station, "publish_on_write", Neutral::Logical(true)),
     row(SectionKind::Station, "write_when_offline", Neutral::Text("fail")),
     row(SectionKind::Station, "write_expiry", Neutral::Seconds(3600)),
 ];
@@ -55,7 +51,6 @@ impl Neutral {
     pub(super) fn accepts(self, value: &DeValue<'_>) -> bool {
         match (self, value) {
             (Self::Text(neutral), DeValue::String(text)) => text == neutral,
-            (Self::Logical(neutral), DeValue::Boolean(logical)) => *logical == neutral,
             (Self::Seconds(seconds), _) => quantity::duration(value)
                 .is_ok_and(|duration| duration == Duration::from_secs(seconds)),
             (Self::EmptyList, DeValue::Array(list)) => list.is_empty(),
@@ -68,7 +63,6 @@ impl Neutral {
     pub(super) fn advice(self) -> String {
         match self {
             Self::Text(text) => format!("leave it out or write `\"{text}\"`"),
-            Self::Logical(logical) => format!("leave it out or write `{logical}`"),
             Self::Seconds(seconds) => {
                 let shown = quantity::shown(Duration::from_secs(seconds));
                 format!("leave it out or write `\"{shown}\"`")

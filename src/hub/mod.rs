@@ -15,8 +15,10 @@
 //! The hub knows batches of updates, not messages: MQTT ends in `line.rs`.
 
 pub mod bounds;
+pub mod explain;
 pub mod feed;
 mod names;
+mod outputs;
 pub mod stations;
 pub mod status;
 pub mod writer;
@@ -86,6 +88,8 @@ pub struct Hub {
     station_tags: Vec<Vec<TagId>>,
     store: Arc<Store>,
     store_status: Mutex<StoreStatus>,
+    /// What each station publishes; locked before `state`, never after it.
+    outputs: Vec<Mutex<outputs::StationOutputs>>,
     /// The OUT_TOPIC tag of each station.
     out_topics: Vec<Option<TagId>>,
     started: Timestamp,
@@ -168,6 +172,7 @@ impl Hub {
             }
         }
         let hub = Self {
+            outputs: config.stations.iter().map(|_| Mutex::default()).collect(),
             out_topics,
             names: NameIndex::new(&config.tags),
             state: Mutex::new(State {

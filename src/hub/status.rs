@@ -168,6 +168,12 @@ pub struct StationStatus {
     pub wills: u64,
     /// Samples older than `max_age`, discarded.
     pub samples_too_old: u64,
+    /// Publications of `publish_every` that were completed.
+    pub cycles_completed: u64,
+    /// Publications of `publish_every` that failed or whose end is not known.
+    pub cycles_not_completed: u64,
+    /// Lines of line protocol, or rows of CSV, that could not be parsed beside good ones.
+    pub bad_lines: u64,
     /// Messages that are not confirmed yet.
     pub waiting_for_confirmation: usize,
     /// When the oldest of them was shown.
@@ -198,6 +204,9 @@ impl StationStatus {
             messages_dropped: 0,
             wills: 0,
             samples_too_old: 0,
+            cycles_completed: 0,
+            cycles_not_completed: 0,
+            bad_lines: 0,
             waiting_for_confirmation: 0,
             waiting_since: None,
             bad_payloads: 0,

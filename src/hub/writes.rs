@@ -9,14 +9,14 @@ use bytes::Bytes;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
 
-use super::status::{LineState, StationMode};
+use super::explain::Explained;
+use super::status::StationMode;
 use super::{Hub, LineLink};
 use crate::clock;
 use crate::iotag::{
     LineId, Quality, Reason, StationId, TagAddress, TagId, TagUpdate, Timestamp, Value, output,
 };
 use crate::qos::Qos;
-use crate::topic;
 
 /// How much longer than its deadline a write waits for the line to say how it ended.
 const OUTCOME_GRACE: Duration = Duration::from_secs(2);
@@ -84,10 +84,17 @@ impl WriteError {
 /// What a line is asked to do.
 #[derive(Debug)]
 pub enum LineCommand {
-    /// Publish, then set the tags behind it and say how it ended.
+    /// Publish, and say how it ended.
     Publish(Publish),
     /// The control system has confirmed a message.
     Confirm(Confirm),
+    /// Say where a tag's value comes from.
+    Explain {
+        /// Which tag.
+        tag: TagId,
+        /// Who waits.
+        reply: oneshot::Sender<Explained>,
+    },
     /// Switch a station on or off, or simulate it.
     Mode {
         /// Which station.
@@ -112,9 +119,15 @@ pub struct Confirm {
     pub reply: oneshot::Sender<WriteOutcome>,
 }
 
-/// A publication and what hangs on it.
+/// A publication. What hangs on it is the hub's matter: [`Hub::publication_ended`].
 #[derive(Debug)]
 pub struct Publish {
+    /// Whose outputs.
+    pub station: StationId,
+    /// Its number among the publications of its station.
+    pub number: u64,
+    /// Whether nobody wrote it: it is one of `publish_every`.
+    pub cyclic: bool,
     /// Topic name; checked.
     pub topic: String,
     /// Payload.
@@ -127,16 +140,13 @@ pub struct Publish {
     pub content_type: Option<Arc<str>>,
     /// When its outcome is wanted at the latest.
     pub deadline: Instant,
-    /// Tags that have these values once it has left.
-    pub tags: Vec<(TagId, Value)>,
-    /// Who waits.
-    pub reply: oneshot::Sender<WriteOutcome>,
 }
 
 /// A write that is on its way, or has ended already.
 enum Started {
     Ended(WriteOutcome, Duration),
-    Waiting(oneshot::Receiver<WriteOutcome>),
+    /// One of these receivers hears how it ended.
+    Waiting(usize),
 }
 
 /// Writes that are on their way to their lines, in the order of the requests.
@@ -144,29 +154,49 @@ pub struct StartedWrites {
     begun: Instant,
     deadline: Instant,
     writes: Vec<(String, Option<Started>)>,
+    waiting: Vec<oneshot::Receiver<WriteOutcome>>,
 }
 
 impl StartedWrites {
     /// Waits for all outcomes; the results are in the order of the requests.
     pub async fn outcomes(self) -> Vec<WriteResult> {
-        let Self { begun, deadline, writes } = self;
-        let mut results = Vec::with_capacity(writes.len());
-        for (name, started) in writes {
+        let Self { begun, deadline, writes, waiting } = self;
+        let mut ended = Vec::with_capacity(waiting.len());
+        for receiver in waiting {
+            let outcome = await_outcome(receiver, deadline + OUTCOME_GRACE).await;
+            ended.push((outcome, clock::now() - begun));
+        }
+        let result = |(name, started)| {
             let (outcome, elapsed) = match started {
                 Some(Started::Ended(outcome, elapsed)) => (outcome, elapsed),
-                Some(Started::Waiting(receiver)) => {
-                    let outcome = await_outcome(receiver, deadline + OUTCOME_GRACE).await;
-                    (outcome, clock::now() - begun)
-                }
+                Some(Started::Waiting(index)) => ended[index].clone(),
                 None => {
                     let error = WriteError::new(WriteError::NOT_WRITABLE, "nothing to write");
                     (WriteOutcome::Failed(error), clock::now() - begun)
                 }
             };
-            results.push(WriteResult { name, outcome, elapsed });
-        }
-        results
+            WriteResult { name, outcome, elapsed }
+        };
+        writes.into_iter().map(result).collect()
     }
+}
+
+/// What becomes of one write of a request.
+enum Step {
+    /// It has ended.
+    Ended(WriteOutcome),
+    /// A message is confirmed.
+    Confirming(oneshot::Receiver<WriteOutcome>),
+    /// It is published, with others of its station.
+    Publish(StationId, TagId, Option<Value>),
+}
+
+/// Writes of one request that are published together.
+struct Group {
+    station: StationId,
+    values: Vec<(TagId, Option<Value>)>,
+    /// Positions in the request.
+    writes: Vec<usize>,
 }
 
 impl Hub {
@@ -176,30 +206,84 @@ impl Hub {
         let begun = clock::now();
         let deadline = begun + timeout;
         let mut started: Vec<Option<Started>> = requests.iter().map(|_| None).collect();
+        let mut waiting = Vec::new();
+        let mut groups: Vec<Group> = Vec::new();
         // Topics first, whatever the order: a value written together with a topic goes out on it.
         for topics in [true, false] {
-            for (request, slot) in requests.iter().zip(&mut started) {
-                if slot.is_none() {
-                    *slot = self.start(request, topics, deadline).map(|start| match start {
-                        Ok(receiver) => Started::Waiting(receiver),
-                        Err(outcome) => Started::Ended(outcome, clock::now() - begun),
-                    });
+            for (position, request) in requests.iter().enumerate() {
+                if started[position].is_some() {
+                    continue;
+                }
+                started[position] = match self.start(request, topics) {
+                    None => None,
+                    Some(Step::Ended(outcome)) => {
+                        Some(Started::Ended(outcome, clock::now() - begun))
+                    }
+                    Some(Step::Confirming(receiver)) => {
+                        waiting.push(receiver);
+                        Some(Started::Waiting(waiting.len() - 1))
+                    }
+                    Some(Step::Publish(station, tag, value)) => {
+                        self.gather(&mut groups, station, (tag, value), position);
+                        None
+                    }
                 }
             }
         }
+        for Group { station, values, writes } in groups {
+            let published = self.publish(station, values, deadline);
+            let elapsed = clock::now() - begun;
+            let index = waiting.len();
+            let error = match published {
+                Ok(receiver) => {
+                    waiting.extend(receiver);
+                    None
+                }
+                Err(error) => Some(error),
+            };
+            for position in writes {
+                started[position] = Some(match &error {
+                    Some(error) => Started::Ended(WriteOutcome::Failed(error.clone()), elapsed),
+                    None if waiting.len() > index => Started::Waiting(index),
+                    // It only sets values.
+                    None => Started::Ended(WriteOutcome::Completed, elapsed),
+                });
+            }
+        }
         let writes = requests.into_iter().map(|request| request.name).zip(started).collect();
-        StartedWrites { begun, deadline, writes }
+        StartedWrites { begun, deadline, writes, waiting }
+    }
+
+    /// Puts a write to the others that it is published with. OUT_VALUE is a publication of its own,
+    /// and a tag that is written twice is published twice.
+    fn gather(
+        &self,
+        groups: &mut Vec<Group>,
+        station: StationId,
+        (tag, value): (TagId, Option<Value>),
+        position: usize,
+    ) {
+        let alone = |tag: TagId| self.config().tags[tag.0 as usize].address == TagAddress::OutValue;
+        let last = groups.iter_mut().rfind(|group| group.station == station);
+        match last {
+            Some(group)
+                if !alone(tag)
+                    && group.values.iter().all(|(other, _)| *other != tag && !alone(*other)) =>
+            {
+                group.values.push((tag, value));
+                group.writes.push(position);
+            }
+            _ => {
+                groups.push(Group { station, values: vec![(tag, value)], writes: vec![position] });
+            }
+        }
     }
 
     /// Starts one write; `None`: its turn comes in the other pass.
-    fn start(
-        &self,
-        request: &WriteRequest,
-        topics: bool,
-        deadline: Instant,
-    ) -> Option<Result<oneshot::Receiver<WriteOutcome>, WriteOutcome>> {
-        let fail =
-            |code, message: String| Some(Err(WriteOutcome::Failed(WriteError::new(code, message))));
+    fn start(&self, request: &WriteRequest, topics: bool) -> Option<Step> {
+        let fail = |code, message: String| {
+            Some(Step::Ended(WriteOutcome::Failed(WriteError::new(code, message))))
+        };
         let Some(id) = self.tag_named(&request.name) else {
             return fail(WriteError::NO_SUCH_TAG, format!("there is no tag `{}`", request.name));
         };
@@ -218,29 +302,33 @@ impl Hub {
             return None;
         }
         let station = &self.config().stations[tag.station.0 as usize];
-        let value = match output::accept_write(tag, station, &request.value) {
+        let value = match output::accept_nullable_write(tag, station, &request.value) {
             Ok(value) => value,
             Err(why) => return fail(WriteError::REFUSED, format!("`{}`: {why}", tag.name)),
         };
         if tag.address == TagAddress::OutTopic {
             self.submit_unsettled(vec![written(id, value, clock::wall())]);
-            return Some(Err(WriteOutcome::Completed));
+            return Some(Step::Ended(WriteOutcome::Completed));
         }
-        if tag.address == TagAddress::AckId {
-            return Some(self.confirm(id, value).map_err(WriteOutcome::Failed));
+        if let (TagAddress::AckId, Some(packet_id)) = (&tag.address, &value) {
+            return Some(match self.confirm(id, packet_id.clone()) {
+                Ok(receiver) => Step::Confirming(receiver),
+                Err(error) => Step::Ended(WriteOutcome::Failed(error)),
+            });
         }
         match self.station_mode(tag.station) {
-            StationMode::On => {}
+            StationMode::On => Some(Step::Publish(tag.station, id, value)),
             StationMode::Off => {
                 let why = format!("station `{}` is switched off", station.name);
-                return fail(WriteError::REFUSED, why);
+                fail(WriteError::REFUSED, why)
             }
             StationMode::Simulate => {
-                self.simulate_write(id, value, clock::wall());
-                return Some(Err(WriteOutcome::Completed));
+                if let Some(value) = value {
+                    self.simulate_write(id, value, clock::wall());
+                }
+                Some(Step::Ended(WriteOutcome::Completed))
             }
         }
-        Some(self.publish(tag.station, vec![(id, value)], deadline).map_err(WriteOutcome::Failed))
     }
 
     /// Confirms a message; not a matter of the line's connection.
@@ -264,95 +352,32 @@ impl Hub {
         Ok(receiver)
     }
 
-    fn publish(
-        &self,
-        station_id: StationId,
-        tags: Vec<(TagId, Value)>,
-        deadline: Instant,
-    ) -> Result<oneshot::Receiver<WriteOutcome>, WriteError> {
-        let station = &self.config().stations[station_id.0 as usize];
-        let topic = self.publish_topic(station_id)?;
-        let (id, value) = &tags[0];
-        let payload = output::compose_text(&self.config().tags[id.0 as usize], station, value)
-            .and_then(|payload| output::finished(payload, station.publish_content_type.as_deref()))
-            .map_err(|why| WriteError::new(WriteError::REFUSED, why))?;
-        let link = self.link(station.line);
-        let down = || {
-            let name = &self.config().lines[station.line.0 as usize].name;
-            WriteError::new(WriteError::LINE_DOWN, format!("line `{name}` is not connected"))
-        };
-        if !matches!(super::lock(&link.status).state, LineState::Up | LineState::Error) {
-            return Err(down());
-        }
+    /// Asks the line where a tag's value comes from.
+    pub fn start_explain(&self, tag: TagId) -> Result<oneshot::Receiver<Explained>, WriteError> {
+        let station = self.config().tags[tag.0 as usize].station;
+        let link = self.link(self.config().stations[station.0 as usize].line);
         let (reply, receiver) = oneshot::channel();
-        let publish = Publish {
-            topic,
-            payload: payload.into(),
-            qos: station.publish_qos,
-            retain: station.publish_retain,
-            content_type: station.publish_content_type.clone(),
-            deadline,
-            tags,
-            reply,
-        };
-        match link.commands.try_send(LineCommand::Publish(publish)) {
-            Ok(()) => Ok(receiver),
-            Err(TrySendError::Full(_)) => {
-                Err(WriteError::new(WriteError::BUSY, "too many writes wait for this line"))
-            }
-            Err(TrySendError::Closed(_)) => Err(down()),
-        }
-    }
-
-    /// The topic that OUT_VALUE of a station publishes on.
-    fn publish_topic(&self, station_id: StationId) -> Result<String, WriteError> {
-        let station = &self.config().stations[station_id.0 as usize];
-        let chosen = match &station.out_topic {
-            Some(topic) => Some(topic.to_string()),
-            None => self.out_topic_tag(station_id).and_then(|tag| {
-                match self.read(&[tag]).pop()?.value.value? {
-                    Value::Text(topic) => Some(topic.to_string()),
-                    _ => None,
+        link.commands.try_send(LineCommand::Explain { tag, reply }).map_err(
+            |error| match error {
+                TrySendError::Full(_) => {
+                    WriteError::new(WriteError::BUSY, "too many requests wait for this line")
                 }
-            }),
-        };
-        let Some(chosen) = chosen else {
-            return Err(WriteError::new(
-                WriteError::REFUSED,
-                format!(
-                    "station `{}` has no topic yet: write its OUT_TOPIC tag first",
-                    station.name
-                ),
-            ));
-        };
-        topic::check_name(&chosen).map_err(|why| {
-            WriteError::new(
-                WriteError::REFUSED,
-                format!("`{chosen}` is no topic to publish on: {why}"),
-            )
-        })?;
-        Ok(chosen)
+                TrySendError::Closed(_) => {
+                    WriteError::new(WriteError::LINE_DOWN, "the process is stopping")
+                }
+            },
+        )?;
+        Ok(receiver)
     }
 
-    fn out_topic_tag(&self, station: StationId) -> Option<TagId> {
-        self.out_topics[station.0 as usize]
-    }
-
-    fn link(&self, line: LineId) -> &LineLink {
+    pub(super) fn link(&self, line: LineId) -> &LineLink {
         &self.lines[line.0 as usize]
     }
 }
 
-/// An output tag has this value from now on.
-pub fn written(tag: TagId, value: Value, now: Timestamp) -> TagUpdate {
-    TagUpdate {
-        tag,
-        value: Some(value),
-        quality: Quality::Good,
-        reason: Reason::Ok,
-        time: now,
-        received: now,
-    }
+/// An output tag has this value from now on; `None` is a written null.
+pub fn written(tag: TagId, value: Option<Value>, now: Timestamp) -> TagUpdate {
+    TagUpdate { tag, value, quality: Quality::Good, reason: Reason::Ok, time: now, received: now }
 }
 
 async fn await_outcome(receiver: oneshot::Receiver<WriteOutcome>, until: Instant) -> WriteOutcome {

@@ -75,16 +75,6 @@ impl TagAddress {
 
     /// Whether a tag of this type may have this address; the error says which types may.
     pub fn check_type(&self, tag_type: TagType) -> Result<(), String> {
-        match self {
-            Self::Json(_) | Self::Line(_) if tag_type.is_output() => {
-                Err(format!("this address on a tag of type {tag_type} is not supported yet"))
-            }
-            _ => self.check_type_as_planned(tag_type),
-        }
-    }
-
-    /// [`Self::check_type`] once outputs are composed and messages confirmed.
-    fn check_type_as_planned(&self, tag_type: TagType) -> Result<(), String> {
         let (name, allowed, types) = match self {
             Self::InTopic => ("IN_TOPIC", tag_type == TagType::TxtI, "TxtI"),
             Self::InData => ("IN_DATA", tag_type == TagType::TxtI, "TxtI"),
@@ -233,7 +223,7 @@ mod tests {
     fn types_are_those_of_the_contract() {
         use TagType::{Ao, Ci, Co, Di, Do, ToA, ToR, TxtI, TxtO};
         let check = |address: &str, tag_type| {
-            TagAddress::parse(address).unwrap().check_type_as_planned(tag_type).is_ok()
+            TagAddress::parse(address).unwrap().check_type(tag_type).is_ok()
         };
         for tag_type in TagType::ALL {
             assert_eq!(check("IN_TOPIC", tag_type), tag_type == TxtI);

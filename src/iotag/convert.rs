@@ -5,7 +5,7 @@ mod interval;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::decimal::Decimal;
+use super::decimal::{Decimal, short_f64};
 use super::payload::{Datum, json};
 use super::time_mask::{TimeMask, Zone, read_rfc3339};
 use super::{FourState, Number, Reason, Tag, TagType, Value};
@@ -16,6 +16,8 @@ pub(super) use interval::interval;
 #[derive(Clone, Debug)]
 pub(super) struct Conversion {
     tag_type: TagType,
+    /// A real tag without scaling and limits.
+    is_plain_real: bool,
     scaling: Option<Scaling>,
     min: Option<Number>,
     max: Option<Number>,
@@ -55,9 +57,13 @@ fn integral(number: Number) -> Number {
 
 impl Conversion {
     pub(super) fn of(tag: &Tag) -> Self {
+        let is_real = matches!(tag.tag_type, TagType::Ai | TagType::Ao);
+        let scaling = Scaling::of(tag);
+        let is_unlimited = tag.min.is_none() && tag.max.is_none();
         Self {
             tag_type: tag.tag_type,
-            scaling: Scaling::of(tag),
+            is_plain_real: is_real && scaling.is_none() && is_unlimited,
+            scaling,
             min: tag.min,
             max: tag.max,
             on_text: tag.on_text.clone(),
@@ -87,6 +93,13 @@ impl Conversion {
             TagType::TiA | TagType::ToA => moment(datum, mask, zone)?,
         };
         if self.is_within_limits(&value) { Ok(value) } else { Err(Reason::OutOfRange) }
+    }
+
+    /// The value of a real tag from a JSON number of the most frequent kind: short, neither scaled nor
+    /// limited. `None`: see [`Self::convert`], which says the same of it.
+    #[inline]
+    pub(super) fn short_real(&self, raw: &str) -> Option<f64> {
+        if self.is_plain_real { short_f64(raw) } else { None }
     }
 
     /// `min` and `max` apply to numbers and intervals.
@@ -250,6 +263,9 @@ fn number(datum: &Datum<'_>) -> Result<f64, Reason> {
     let (Datum::Number(text) | Datum::Text(text)) = datum else {
         return Err(Reason::TypeMismatch);
     };
+    if let Some(real) = short_f64(text) {
+        return Ok(real);
+    }
     let text = text.trim();
     let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
     if !unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.') {

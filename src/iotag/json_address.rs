@@ -75,6 +75,11 @@ impl JsonAddress {
         Ok(Self { steps })
     }
 
+    /// The address of these steps, if there may be so many.
+    pub(super) fn of(steps: Vec<Step>) -> Option<Self> {
+        (1..=STEPS_MAX).contains(&steps.len()).then_some(Self { steps })
+    }
+
     /// The steps, from the root of the document.
     pub fn steps(&self) -> &[Step] {
         &self.steps

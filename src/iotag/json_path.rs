@@ -8,6 +8,7 @@ use jsonpath_rust::parser::parse_json_path;
 use jsonpath_rust::query::js_path_process;
 
 use super::SyntaxError;
+use super::json_address::{JsonAddress, Step};
 
 /// A JSONPath query, parsed once.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +46,19 @@ impl JsonPath {
     /// Whether it leads to one value at most, by names and indexes only (RFC 9535, section 2.3.5).
     pub fn is_singular(&self) -> bool {
         is_singular(&self.query.segments)
+    }
+
+    /// The same place as an address, which is read without a document in memory: a query of names
+    /// and of indexes from the start.
+    pub(super) fn as_address(&self) -> Option<JsonAddress> {
+        let step = |segment: &Segment| match segment {
+            Segment::Selector(Selector::Name(name)) => Some(Step::Field(name.as_str().into())),
+            Segment::Selector(Selector::Index(index)) => {
+                u32::try_from(*index).ok().map(|index| Step::Element(index as usize))
+            }
+            _ => None,
+        };
+        JsonAddress::of(self.query.segments.iter().map(step).collect::<Option<_>>()?)
     }
 
     /// The values that it selects, in the order of the query.
@@ -168,6 +182,24 @@ mod tests {
             assert_eq!(path.is_singular(), singular, "{text}");
             assert_eq!(path.select(&document).len(), selected, "{text}");
             assert_eq!(path.as_str(), text);
+        }
+    }
+
+    #[test]
+    fn one_place_is_an_address() {
+        for (text, address) in [
+            ("$.values[0].v", Some("values[1].v")),
+            (r#"$['a.b']["c\"d"]"#, Some(r#""a.b"."c\"d""#)),
+            ("$[1][2]", Some("[2][3]")),
+            ("$", None),
+            ("$.a[-1]", None),
+            ("$.a[4294967296]", None),
+            ("$.a[*]", None),
+            ("$..a", None),
+            ("$['a','b']", None),
+        ] {
+            let address = address.map(|address| JsonAddress::parse(address).unwrap());
+            assert_eq!(JsonPath::parse(text).unwrap().as_address(), address, "{text}");
         }
     }
 

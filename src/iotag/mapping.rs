@@ -19,9 +19,9 @@ use super::json_address::Literal;
 use super::payload::bytes::BytesPlan;
 use super::payload::csv::CsvPlan;
 use super::payload::influx::InfluxPlan;
-use super::payload::json::JsonPlan;
+use super::payload::json::{self, JsonPlan, Taken};
 use super::payload::xml::XmlPlan;
-use super::payload::{Absence, Datum, Found, Sample, SourceTime, Times, content, excerpt};
+use super::payload::{Absence, Datum, Sample, SourceTime, Times, content, excerpt};
 use super::{OnMissing, PayloadType, Quality, Reason, TagId, TagUpdate, Timestamp, Value};
 
 /// What a station is given of a message.
@@ -63,6 +63,8 @@ pub struct Trace {
     pub tag: TagId,
     /// What stood at the tag's address, shortened if it is long; `None`: nothing.
     pub taken: Option<String>,
+    /// Where in the payload, unpacked if need be, it stood; `None`: nowhere in one piece.
+    pub place: Option<std::ops::Range<usize>>,
     /// Where the source time comes from.
     pub time: TimeOrigin,
 }
@@ -165,15 +167,21 @@ impl StationPlan {
             message,
             payload: unpacked.as_deref().ok(),
             effective,
-            found: found.ok().flatten(),
             updates,
             traces,
             report,
         };
+        let taken = found.as_ref().ok().and_then(Option::as_ref);
+        let time = match taken {
+            Some(Taken::Plain(plain)) => plain.time,
+            _ => SourceTime::Unstated,
+        };
+        let arrival = mapping.stamp(SourceTime::Unstated);
+        let found = Found { taken, arrival, plain: mapping.stamp(time) };
         mapping.updates.reserve(self.tags.len());
         for tag in &self.tags {
             if tag.when.is_none_or(|when| whens[when]) {
-                mapping.update(tag);
+                mapping.update(tag, &found);
             }
         }
         mapping.report
@@ -189,15 +197,16 @@ impl StationPlan {
 
     /// `Ok(None)`: there is nothing to take.
     fn take<'a>(
-        &self,
+        &'a self,
         payload_type: Option<PayloadType>,
         payload: &'a [u8],
         report: &mut MappingReport,
-    ) -> Result<Option<Found<'a>>, String> {
+    ) -> Result<Option<Taken<'a, 'a>>, String> {
         let times = &self.times;
-        match payload_type {
+        let found = match payload_type {
             Some(PayloadType::Json) => {
-                self.json.as_ref().map(|plan| plan.take(payload, times, report)).transpose()
+                let taken = self.json.as_ref().map(|plan| plan.take(payload, times, report));
+                return taken.transpose();
             }
             Some(PayloadType::Influx) => {
                 self.influx.as_ref().map(|plan| plan.take(payload, report)).transpose()
@@ -212,7 +221,8 @@ impl StationPlan {
                 self.bytes.as_ref().map(|plan| plan.take(payload)).transpose()
             }
             Some(PayloadType::Text | PayloadType::Auto) | None => Ok(None),
-        }
+        };
+        found.map(|found| found.map(Taken::Found))
     }
 
     /// Which conditions hold. Of a payload that is no JSON none does.
@@ -220,7 +230,7 @@ impl StationPlan {
         &self,
         effective: Option<PayloadType>,
         payload: &[u8],
-        found: &Result<Option<Found<'_>>, String>,
+        found: &Result<Option<Taken<'_, '_>>, String>,
     ) -> Vec<bool> {
         if self.whens.is_empty() {
             return Vec::new();
@@ -234,8 +244,9 @@ impl StationPlan {
             own.as_ref().ok().and_then(Option::as_ref)
         };
         let Some(found) = found else { return vec![false; self.whens.len()] };
-        let holds = |condition: &PlannedCondition| {
-            found.of(condition.slot).any(|sample| sample.datum.equals(&condition.literal))
+        let holds = |PlannedCondition { slot, literal }: &PlannedCondition| match found {
+            Taken::Plain(plain) => plain.datum(*slot).is_some_and(|datum| datum.equals(literal)),
+            Taken::Found(found) => found.of(*slot).any(|sample| sample.datum.equals(literal)),
         };
         self.whens.iter().map(|conditions| conditions.iter().all(holds)).collect()
     }
@@ -248,116 +259,189 @@ struct Mapping<'a, 'p> {
     /// Unpacked; `None`: it cannot be.
     payload: Option<&'p [u8]>,
     effective: Option<PayloadType>,
-    /// `None`: it cannot be parsed, or nobody wants it to be.
-    found: Option<Found<'p>>,
     updates: &'a mut Vec<TagUpdate>,
     traces: Option<&'a mut Vec<Trace>>,
     report: MappingReport,
 }
 
+/// What the tags of one message read from.
+struct Found<'f> {
+    /// `None`: the payload cannot be parsed, or nobody wants it to be.
+    taken: Option<&'f Taken<'f, 'f>>,
+    /// The time of what says only that the message arrived.
+    arrival: Stamp,
+    /// The time of all values of a plain payload.
+    plain: Stamp,
+}
+
+/// The time of updates, and what it makes of their quality.
+#[derive(Clone, Copy)]
+struct Stamp {
+    time: Timestamp,
+    origin: TimeOrigin,
+    /// The quality of good values.
+    good: (Quality, Reason),
+    too_old: bool,
+}
+
 impl Mapping<'_, '_> {
-    fn update(&mut self, tag: &PlannedTag) {
+    fn update(&mut self, tag: &PlannedTag, found: &Found<'_>) {
         let message = self.message;
+        let arrival = &found.arrival;
         match tag.source {
-            Source::Topic => self.arrived(tag, &Datum::Text(Cow::Borrowed(message.topic))),
+            Source::Topic => self.taken(tag, &Datum::Text(Cow::Borrowed(message.topic)), arrival),
             Source::Data => match self.payload {
                 Some(payload) => {
                     let text = String::from_utf8_lossy(payload);
-                    self.arrived(tag, &Datum::Text(text));
+                    self.taken(tag, &Datum::Text(text), arrival);
                 }
-                None => self.push(tag, Err(Reason::BadPayload), SourceTime::Unstated, None),
+                None => self.push(tag, Err(Reason::BadPayload), arrival, None),
             },
             Source::PacketId => {
                 let number = message.packet_id.to_string();
-                self.arrived(tag, &Datum::Number(Cow::Owned(number)));
+                self.taken(tag, &Datum::Number(Cow::Owned(number)), arrival);
             }
             Source::TopicLevel(level) => match message.topic.split('/').nth(level - 1) {
-                Some(text) => self.arrived(tag, &Datum::Text(Cow::Borrowed(text))),
-                None => self.missing(tag, SourceTime::Unstated),
+                Some(text) => self.taken(tag, &Datum::Text(Cow::Borrowed(text)), arrival),
+                None => self.missing(tag, arrival),
             },
             Source::Payload(payload_type, slot) if self.effective == Some(payload_type) => {
-                self.update_from_payload(tag, slot);
+                self.update_from_payload(tag, slot, found);
             }
             Source::Payload(..) => {}
         }
     }
 
-    /// A fact of the message's arrival.
-    fn arrived(&mut self, tag: &PlannedTag, datum: &Datum<'_>) {
-        let converted = self.convert(tag, datum);
-        self.push(tag, converted, SourceTime::Unstated, Some(datum));
-    }
-
-    fn update_from_payload(&mut self, tag: &PlannedTag, slot: u32) {
-        let Some(found) = self.found.take() else {
-            return self.push(tag, Err(Reason::BadPayload), SourceTime::Unstated, None);
-        };
-        let mut samples = found.of(slot).peekable();
-        if samples.peek().is_none()
-            && let Absence::Missing(time) = found.absence(slot)
-        {
-            self.missing(tag, time);
-        }
-        for Sample { datum, time } in samples {
-            if let Datum::Broken(_) = datum {
-                self.report.bad_payload.get_or_insert_with(|| {
-                    format!("an escape is no character in {}", excerpt(datum))
-                });
+    fn update_from_payload(&mut self, tag: &PlannedTag, slot: u32, found: &Found<'_>) {
+        match found.taken {
+            None => self.push(tag, Err(Reason::BadPayload), &found.arrival, None),
+            Some(Taken::Plain(plain)) => match plain.raw(slot) {
+                None => self.missing(tag, &found.plain),
+                Some(raw) => {
+                    // By far the most values, on a way of their own: see docs/performance.md.
+                    if self.traces.is_none()
+                        && let Some(real) = tag.conversion.short_real(raw)
+                    {
+                        return self.push_real(tag, real, &found.plain);
+                    }
+                    self.taken(tag, &json::datum(raw), &found.plain);
+                }
+            },
+            Some(Taken::Found(samples)) => {
+                let mut of_slot = samples.of(slot).peekable();
+                if of_slot.peek().is_none()
+                    && let Absence::Missing(time) = samples.absence(slot)
+                {
+                    self.missing(tag, &self.stamp(time));
+                }
+                for Sample { datum, time } in of_slot {
+                    self.taken(tag, datum, &self.stamp(*time));
+                }
             }
-            let converted = self.convert(tag, datum);
-            self.push(tag, converted, *time, Some(datum));
         }
-        self.found = Some(found);
     }
 
-    fn convert(&self, tag: &PlannedTag, datum: &Datum<'_>) -> Result<Value, Reason> {
-        tag.conversion.convert(datum, &self.plan.times.mask, &self.plan.times.zone)
+    /// What stands at a tag's address.
+    fn taken(&mut self, tag: &PlannedTag, datum: &Datum<'_>, stamp: &Stamp) {
+        if let Datum::Broken(_) = datum {
+            self.report
+                .bad_payload
+                .get_or_insert_with(|| format!("an escape is no character in {}", excerpt(datum)));
+        }
+        let times = &self.plan.times;
+        let converted = tag.conversion.convert(datum, &times.mask, &times.zone);
+        self.push(tag, converted, stamp, Some(datum));
     }
 
-    fn missing(&mut self, tag: &PlannedTag, time: SourceTime) {
+    fn missing(&mut self, tag: &PlannedTag, stamp: &Stamp) {
         if self.plan.on_missing == OnMissing::Bad {
-            self.push(tag, Err(Reason::PathMissing), time, None);
+            self.push(tag, Err(Reason::PathMissing), stamp, None);
         }
+    }
+
+    fn stamp(&self, time: SourceTime) -> Stamp {
+        let received = self.message.received;
+        let good = (Quality::Good, Reason::Ok);
+        let arrived = |origin| Stamp { time: received, origin, good, too_old: false };
+        match time {
+            SourceTime::Known(time) => {
+                let too_old = |max_age| received.duration_since(time) > max_age;
+                let too_old = self.plan.max_age.is_some_and(too_old);
+                Stamp { time, origin: TimeOrigin::Payload, good, too_old }
+            }
+            SourceTime::Unstated => arrived(TimeOrigin::Received),
+            SourceTime::Missing => arrived(TimeOrigin::Missing),
+            SourceTime::Unreadable => Stamp {
+                good: (Quality::Uncertain, Reason::BadTime),
+                ..arrived(TimeOrigin::Unreadable)
+            },
+        }
+    }
+
+    /// As [`Self::push`] does with a real value when there are no traces: a value of which the kind
+    /// is known is written once, not moved through memory.
+    #[inline]
+    fn push_real(&mut self, tag: &PlannedTag, real: f64, stamp: &Stamp) {
+        if self.accepts(stamp) {
+            let (quality, reason) = stamp.good;
+            self.updates.push(TagUpdate {
+                tag: tag.tag,
+                value: Some(Value::Real(real)),
+                quality,
+                reason,
+                time: stamp.time,
+                received: self.message.received,
+            });
+        }
+    }
+
+    /// Whether updates with this time count; notes what there is to note of it.
+    #[inline]
+    fn accepts(&mut self, stamp: &Stamp) -> bool {
+        let is_missing = stamp.origin == TimeOrigin::Missing;
+        self.report.time_missing |= is_missing && !self.plan.ignore_missing_time;
+        self.report.discarded += u64::from(stamp.too_old);
+        !stamp.too_old
     }
 
     fn push(
         &mut self,
         tag: &PlannedTag,
         converted: Result<Value, Reason>,
-        time: SourceTime,
+        stamp: &Stamp,
         taken: Option<&Datum<'_>>,
     ) {
+        if !self.accepts(stamp) {
+            return;
+        }
+        let Stamp { time, origin, good, .. } = *stamp;
         let received = self.message.received;
-        let mut good = (Quality::Good, Reason::Ok);
-        let (time, origin) = match time {
-            SourceTime::Known(time) => {
-                let too_old = |max_age| received.duration_since(time) > max_age;
-                if self.plan.max_age.is_some_and(too_old) {
-                    self.report.discarded += 1;
-                    return;
-                }
-                (time, TimeOrigin::Payload)
-            }
-            SourceTime::Unstated => (received, TimeOrigin::Received),
-            SourceTime::Missing => {
-                self.report.time_missing |= !self.plan.ignore_missing_time;
-                (received, TimeOrigin::Missing)
-            }
-            SourceTime::Unreadable => {
-                good = (Quality::Uncertain, Reason::BadTime);
-                (received, TimeOrigin::Unreadable)
-            }
-        };
         let (value, (quality, reason)) = match converted {
             Ok(value) => (Some(value), good),
             Err(reason) => (None, (Quality::Bad, reason)),
         };
         self.updates.push(TagUpdate { tag: tag.tag, value, quality, reason, time, received });
         if let Some(traces) = &mut self.traces {
+            let place =
+                taken.zip(self.payload).and_then(|(datum, payload)| place_of(datum, payload));
             let taken = taken.map(|datum| excerpt(datum).into_owned());
-            traces.push(Trace { tag: tag.tag, taken, time: origin });
+            traces.push(Trace { tag: tag.tag, taken, place, time: origin });
         }
     }
+}
+
+/// Where a datum stands that is a piece of the payload and no copy.
+fn place_of(datum: &Datum<'_>, payload: &[u8]) -> Option<std::ops::Range<usize>> {
+    let text: &str = match datum {
+        Datum::Number(Cow::Borrowed(text))
+        | Datum::Text(Cow::Borrowed(text))
+        | Datum::Compound(Cow::Borrowed(text))
+        | Datum::Broken(text) => text,
+        _ => return None,
+    };
+    let start = text.as_ptr().addr().checked_sub(payload.as_ptr().addr())?;
+    let end = start.checked_add(text.len())?;
+    (payload.get(start..end)? == text.as_bytes()).then_some(start..end)
 }
 
 impl MappingReport {

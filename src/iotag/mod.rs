@@ -7,6 +7,7 @@ pub mod address;
 pub mod bytes_address;
 pub mod convert;
 mod decimal;
+pub mod explanation;
 pub mod json_address;
 pub mod json_path;
 pub mod line_address;

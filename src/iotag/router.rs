@@ -70,6 +70,30 @@ pub enum Rule {
     Fallback,
 }
 
+impl Rule {
+    /// The word on the socket.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Exact => "exact",
+            Self::Filter => "filter",
+            Self::Expression => "regex",
+            Self::Fallback => "fallback",
+        }
+    }
+
+    /// In words.
+    pub fn why(self) -> &'static str {
+        match self {
+            Self::All => "its address `#` takes everything",
+            Self::Exact => "its address is the topic",
+            Self::Filter => "its topic filter matches",
+            Self::Expression => "its regular expression matches the whole topic",
+            Self::Fallback => "its address `.*` takes what no other station does",
+        }
+    }
+}
+
 impl StationAddress {
     /// Reads an address as written in a station file.
     pub fn parse(text: &str) -> Result<Self, SyntaxError> {

@@ -49,8 +49,13 @@ pub struct Station {
     pub stale_after: Option<Duration>,
     /// What an absent plain path does to its tag.
     pub on_missing: OnMissing,
-    /// Topic of OUT_VALUE instead of an OUT_TOPIC tag; `None`: there is none.
+    /// Topic of what it publishes instead of an OUT_TOPIC tag, its fields filled in; `None`: there is
+    /// none.
     pub out_topic: Option<Arc<str>>,
+    /// Its outputs are published again and again, this far apart; `None`: they are not.
+    pub publish_every: Option<Duration>,
+    /// Whether a write publishes; otherwise it only sets the tag's value.
+    pub publish_on_write: bool,
     /// QoS of its publications.
     pub publish_qos: Qos,
     /// Retain flag of its publications.

@@ -22,6 +22,8 @@ struct Row {
     renewed: bool,
     /// The real value of a tag that shows a simulated one.
     real: Option<Box<TagValue>>,
+    /// Whether the real value is the tag's `initial`, which nobody wrote.
+    initial: bool,
 }
 
 impl TagTable {
@@ -35,13 +37,17 @@ impl TagTable {
         mut stored: impl FnMut(TagId) -> Option<TagValue>,
         now: Timestamp,
     ) -> Self {
-        let rows = tags.enumerate().map(|(position, tag)| Row {
-            current: start_value(tag, stored(TagId(position as u32)), now),
-            deadband: tag.deadband,
-            fault: None,
-            own: (Quality::Bad, Reason::NeverReceived),
-            renewed: false,
-            real: None,
+        let rows = tags.enumerate().map(|(position, tag)| {
+            let current = start_value(tag, stored(TagId(position as u32)), now);
+            Row {
+                initial: tag.tag_type.is_output() && current.reason == Reason::Ok,
+                current,
+                deadband: tag.deadband,
+                fault: None,
+                own: (Quality::Bad, Reason::NeverReceived),
+                renewed: false,
+                real: None,
+            }
         });
         Self { rows: rows.collect() }
     }
@@ -62,6 +68,12 @@ impl TagTable {
         let row = self.rows.get(tag.0 as usize)?;
         let current = row.real.as_deref().unwrap_or(&row.current);
         (current.reason != Reason::NeverReceived).then_some(current.value.as_ref())
+    }
+
+    /// Whether somebody has written an output tag: its `initial` is a value, but not written.
+    pub fn is_written(&self, tag: TagId) -> bool {
+        let initial = self.rows.get(tag.0 as usize).is_none_or(|row| row.initial);
+        !initial && self.written(tag).is_some()
     }
 
     /// Number of tags.
@@ -88,8 +100,9 @@ impl TagTable {
         }
         let TagUpdate { tag: _, value, quality, reason, time, received } = update;
         let target = row.real.as_deref_mut().unwrap_or(&mut row.current);
-        // Good and without a value: an output of a JSON document was written null.
-        if value.is_some() || quality == Quality::Good {
+        row.initial = false;
+        // Without a value, but not bad: an output of a JSON document was written null.
+        if value.is_some() || quality != Quality::Bad {
             target.value = value;
         }
         (target.quality, target.reason) = (quality, reason);

@@ -29,6 +29,8 @@ pub(super) fn station(payload_type: PayloadType) -> Station {
         stale_after: None,
         on_missing: OnMissing::Bad,
         out_topic: None,
+        publish_every: None,
+        publish_on_write: true,
         publish_qos: Qos::AtMostOnce,
         publish_retain: false,
         publish_content_type: None,

@@ -10,7 +10,7 @@ use rustc_hash::FxHashSet;
 use super::confirmation::{Confirmation, Held, Refused, Taken};
 use super::life::{LifeOptions, Lives, StationEvent};
 use super::renewal::Renew;
-use super::stations::brings;
+use super::stations::{Arrival, brings};
 use super::{LineTask, Link};
 use crate::clock;
 use crate::config::Config;
@@ -163,7 +163,7 @@ impl LineTask {
     }
 
     /// A message has come.
-    pub(super) fn on_message(&mut self, delivery: Delivery, publication: Publication) {
+    pub(super) fn on_message(&mut self, delivery: Delivery, publication: Publication, dup: bool) {
         let (now, received) = (clock::now(), clock::wall());
         let station = self.stations.route(&self.hub, &publication, received);
         let wills = self.stations.wills(&publication);
@@ -189,7 +189,7 @@ impl LineTask {
             });
             return self.settlement.received(delivery, publication.payload.len());
         }
-        let held = Held { delivery, publication, received, arrived: now, overtaken: false };
+        let held = Held { delivery, publication, received, dup, arrived: now, overtaken: false };
         let Some(confirmation) = self.attendance.confirmations.get_mut(&station) else {
             self.apply(station, &held);
             return self.settlement.received(delivery, held.publication.payload.len());
@@ -214,8 +214,8 @@ impl LineTask {
 
     /// Maps a message to the tags of its station.
     fn apply(&mut self, station: StationId, held: &Held) {
-        let Held { delivery, publication, received, .. } = held;
-        let about = (delivery.packet_id, *received);
+        let Held { delivery, publication, received, dup, .. } = held;
+        let about = Arrival { packet_id: delivery.packet_id, received: *received, dup: *dup };
         if !self.attendance.lives.has_changes() {
             let updates = self.settlement.updates();
             return self.stations.map(&self.hub, station, publication, about, updates);
@@ -254,7 +254,7 @@ impl LineTask {
                 WriteOutcome::Failed(WriteError::new(WriteError::REFUSED, why))
             }
             Ok(delivery) => {
-                let written = writes::written(tag, packet_id, clock::wall());
+                let written = writes::written(tag, Some(packet_id), clock::wall());
                 self.settlement.updates().push(written);
                 self.settlement.received(delivery, 0);
                 self.show_next(station);

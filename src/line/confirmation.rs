@@ -25,6 +25,7 @@ pub(super) struct Held {
     pub(super) delivery: Delivery,
     pub(super) publication: Publication,
     pub(super) received: Timestamp,
+    pub(super) dup: bool,
     pub(super) arrived: Instant,
     /// Whether the acknowledgements of later messages pass this one's.
     pub(super) overtaken: bool,

@@ -12,8 +12,10 @@
 mod attendance;
 mod confirmation;
 mod credentials;
+mod cycle;
 mod jwt;
 mod life;
+mod recent;
 mod renewal;
 mod settlement;
 mod stations;
@@ -31,9 +33,9 @@ use tokio::sync::watch;
 use crate::clock;
 use crate::config::{self, Line};
 use crate::hub::status::{FilterStatus, LineState, TlsSummary};
-use crate::hub::writes::{self, WriteError};
+use crate::hub::writes::WriteError;
 use crate::hub::{BatchId, Hub, LineCommand, LinePort, Publish, WriteOutcome};
-use crate::iotag::{LineId, Quality, Reason, TagUpdate};
+use crate::iotag::LineId;
 use crate::mqtt::{
     BytesProgress, Client, ClientOptions, Command, ConnectProperties, Endpoint, Event, Input,
     Output, Publication, PublishOutcome, PublishProperties, PublishToken, Session, Subscription,
@@ -43,6 +45,7 @@ use crate::qos::Qos;
 use crate::transport::{self, Progress, Transport};
 use attendance::Attendance;
 use credentials::Fresh;
+use cycle::Cycles;
 use renewal::{Renew, Renewal, Watched};
 use settlement::Settlement;
 use stations::Stations;
@@ -80,6 +83,7 @@ pub struct LineTask {
     stations: Stations,
     attendance: Attendance,
     settlement: Settlement,
+    cycles: Cycles,
     /// Publications whose end is not known yet.
     publishing: FxHashMap<PublishToken, Publish>,
     last_token: u64,
@@ -104,6 +108,7 @@ impl LineTask {
         Self {
             id,
             client: Client::new(options, session),
+            cycles: Cycles::new(clock::now(), id, hub.config()),
             settlement: Settlement::new(id, Arc::clone(&config.name)),
             stations,
             attendance,
@@ -150,6 +155,7 @@ impl LineTask {
                 }
             }
             let mut wake = earliest(self.client.deadline(), self.attendance.deadline());
+            wake = earliest(wake, self.cycles.deadline());
             if let Link::Closing(_, until) = self.link {
                 wake = earliest(wake, Some(until));
             }
@@ -207,7 +213,7 @@ impl LineTask {
         }
         for (_, publish) in self.publishing.drain() {
             let error = WriteError::new(WriteError::PUBLICATION, "the process stopped");
-            let _ = publish.reply.send(WriteOutcome::Uncertain(error));
+            self.hub.publication_ended(&publish, WriteOutcome::Uncertain(error), |_| {});
         }
         self.hub.line_status(self.id, |status| status.state = LineState::Off);
     }
@@ -222,6 +228,7 @@ impl LineTask {
             self.client.handle_input(now, Input::Timeout);
         }
         self.attend(now);
+        self.publish_cycles(now);
     }
 
     fn on_opened(&mut self, opened: Opened) {
@@ -319,6 +326,12 @@ impl LineTask {
         let publish = match command {
             LineCommand::Publish(publish) => publish,
             LineCommand::Confirm(confirm) => return self.on_confirm(confirm),
+            LineCommand::Explain { tag, reply } => {
+                if let Some(explained) = self.explain(tag) {
+                    let _ = reply.send(explained);
+                }
+                return;
+            }
             LineCommand::Mode { station, mode, reply } => {
                 self.on_mode(station, mode);
                 let _ = reply.send(());
@@ -435,7 +448,7 @@ impl LineTask {
                         "received"
                     );
                 }
-                self.on_message(delivery, publication);
+                self.on_message(delivery, publication, dup);
             }
             Event::Session { seq, change } => self.settlement.session(seq, change),
             Event::Completed { token, outcome } => self.on_completed(token, outcome),
@@ -546,7 +559,6 @@ impl LineTask {
     fn on_completed(&mut self, token: PublishToken, outcome: PublishOutcome) {
         // A publication that an earlier process began has nobody who waits.
         let Some(publish) = self.publishing.remove(&token) else { return };
-        let now = clock::wall();
         let completed = outcome == PublishOutcome::Completed;
         self.hub.line_status(self.id, |status| {
             if completed {
@@ -557,31 +569,23 @@ impl LineTask {
         });
         let error = |why| WriteError::new(WriteError::PUBLICATION, why);
         let outcome = match outcome {
-            PublishOutcome::Completed => {
-                let updates = self.settlement.updates();
-                let values = publish.tags.into_iter();
-                updates.extend(values.map(|(tag, value)| writes::written(tag, value, now)));
-                WriteOutcome::Completed
-            }
+            PublishOutcome::Completed => WriteOutcome::Completed,
             PublishOutcome::Failed(why) => WriteOutcome::Failed(error(why)),
-            PublishOutcome::Uncertain(why) => {
-                let updates = self.settlement.updates();
-                updates.extend(publish.tags.into_iter().map(|(tag, value)| TagUpdate {
-                    quality: Quality::Uncertain,
-                    reason: Reason::CommError,
-                    ..writes::written(tag, value, now)
-                }));
-                WriteOutcome::Uncertain(error(why))
-            }
+            PublishOutcome::Uncertain(why) => WriteOutcome::Uncertain(error(why)),
         };
-        if let WriteOutcome::Failed(error) | WriteOutcome::Uncertain(error) = &outcome {
+        if let WriteOutcome::Failed(error) | WriteOutcome::Uncertain(error) = &outcome
+            && !publish.cyclic
+        {
             tracing::warn!(
                 line = %self.config.name, topic = %publish.topic, "write not completed: {}", error.message
             );
         }
         // Read-your-writes: the value is in the table before the client learns of it.
-        self.settlement.submit(&self.hub);
-        let _ = publish.reply.send(outcome);
+        let Self { hub, settlement, .. } = self;
+        hub.publication_ended(&publish, outcome, |mut updates| {
+            settlement.updates().append(&mut updates);
+            settlement.submit(hub);
+        });
     }
 }
 

@@ -4,13 +4,23 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+use super::recent::Recent;
 use crate::config::Config;
 use crate::hub::Hub;
 use crate::iotag::mapping::{InMessage, MappingReport, StationPlan};
-use crate::iotag::router::Router;
+use crate::iotag::router::{Contest, Router};
 use crate::iotag::{LineId, StationId, TagId, TagUpdate, Timestamp};
 use crate::mqtt::{Publication, Subscription};
 use crate::topic;
+
+/// How a message came.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Arrival {
+    /// 0 at QoS 0.
+    pub(super) packet_id: u16,
+    pub(super) received: Timestamp,
+    pub(super) dup: bool,
+}
 
 /// Router and plans of one line.
 pub(super) struct Stations {
@@ -19,6 +29,8 @@ pub(super) struct Stations {
     plans: FxHashMap<StationId, Planned>,
     /// Who watches a topic for a will, and the payload it must have.
     wills: FxHashMap<Arc<str>, Vec<Watcher>>,
+    /// For who asks where a value comes from.
+    pub(super) recent: Recent,
 }
 
 /// A station that watches a topic, and the payload that makes a message its will; `None`: any.
@@ -28,6 +40,8 @@ struct Planned {
     plan: StationPlan,
     /// What was last said in the log, so that it is said once per change.
     payload_bad: bool,
+    bad_lines: bool,
+    too_old: bool,
     time_missing: bool,
     time_unreadable: bool,
 }
@@ -54,6 +68,8 @@ impl Stations {
                 let planned = Planned {
                     plan,
                     payload_bad: false,
+                    bad_lines: false,
+                    too_old: false,
                     time_missing: false,
                     time_unreadable: false,
                 };
@@ -68,7 +84,8 @@ impl Stations {
                 wills.entry(Arc::clone(topic)).or_default().push(watcher);
             }
         }
-        Self { line, router, plans, wills }
+        let recent = Recent::new(line, config);
+        Self { line, router, plans, wills, recent }
     }
 
     /// The line's filters and those of stations that subscribe to their own address, each once; and
@@ -142,7 +159,7 @@ impl Stations {
         hub: &Hub,
         station: StationId,
         publication: &Publication,
-        (packet_id, received): (u16, Timestamp),
+        arrival: Arrival,
         updates: &mut Vec<TagUpdate>,
     ) {
         let Some(planned) = self.plans.get_mut(&station) else { return };
@@ -150,11 +167,25 @@ impl Stations {
             topic: &publication.topic,
             payload: &publication.payload,
             content_type: publication.content_type(),
-            packet_id,
-            received,
+            packet_id: arrival.packet_id,
+            received: arrival.received,
         };
+        let before = updates.len();
         let report = planned.plan.map(&message, updates);
-        planned.account(hub, station, &publication.topic, received, report);
+        planned.account(hub, station, &publication.topic, arrival.received, report);
+        if updates.len() > before {
+            self.recent.keep(station, publication, arrival);
+        }
+    }
+
+    /// The plan of a station of this line.
+    pub(super) fn plan(&self, station: StationId) -> Option<&StationPlan> {
+        self.plans.get(&station).map(|planned| &planned.plan)
+    }
+
+    /// How the stations contest for a topic.
+    pub(super) fn contest(&self, topic: &str) -> Contest {
+        self.router.explain(topic)
     }
 }
 
@@ -182,6 +213,10 @@ impl Planned {
             status.messages += 1;
             status.last_message = Some(received);
             status.samples_too_old += report.discarded;
+            status.bad_lines += report.bad_lines;
+            if let Some(why) = &report.bad_line {
+                status.last_error = Some((received, format!("topic `{topic}`: {why}")));
+            }
             status.payload_bad = report.bad_payload.is_some();
             if let Some(why) = &report.bad_payload {
                 status.bad_payloads += 1;
@@ -203,6 +238,16 @@ impl Planned {
         } else if self.payload_bad && report.bad_payload.is_none() {
             tracing::info!(station = %name, topic, "payloads can be parsed again");
         }
+        if let Some(why) = &report.bad_line
+            && !self.bad_lines
+        {
+            let bad_lines = report.bad_lines;
+            tracing::warn!(station = %name, topic, bad_lines, "lines cannot be parsed: {why}");
+        }
+        if report.discarded > 0 && !self.too_old {
+            let samples = report.discarded;
+            tracing::warn!(station = %name, topic, samples, "older than `max_age`, discarded");
+        }
         if report.time_missing && !self.time_missing {
             tracing::warn!(station = %name, topic, "no time in the payload; the receive time is taken");
         }
@@ -215,6 +260,8 @@ impl Planned {
             );
         }
         self.payload_bad = report.bad_payload.is_some();
+        self.bad_lines = report.bad_lines > 0;
+        self.too_old = report.discarded > 0;
         self.time_missing = report.time_missing;
         self.time_unreadable = report.time_unreadable.is_some();
     }

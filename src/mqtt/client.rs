@@ -764,7 +764,11 @@ impl Client {
         let up_since = self.connection.up_since;
         let stable = up_since.is_some_and(|since| now >= since + bounds::STABLE_AFTER);
         self.on_connection_lost(by);
+        let aliases = std::mem::take(&mut self.connection.outbound_aliases);
         self.connection = Connection::default();
+        if planted(Bug::KeepAliases) {
+            self.connection.outbound_aliases = aliases;
+        }
         self.timers.clear_all();
         let retry_in = if by == EndedBy::Request {
             self.phase = Phase::Stopped;

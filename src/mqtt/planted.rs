@@ -50,8 +50,6 @@ pub enum Bug {
     DropInFlightOnDisconnect,
     /// A filter that is not wanted any more stays with the server.
     NoUnsubscribe,
-    /// Our own receive maximum is not enforced.
-    IgnoreReceiveMaximum,
     /// After a lost session a publish is sent again with DUP.
     ResendAfterLostSession,
     /// A QoS 2 publish that may have arrived is submitted anew after a lost session.

@@ -75,6 +75,8 @@ pub(super) struct Outgoing {
     pub(super) record: ChangeSeq,
     /// Whether the PUBLISH has left as a whole, as far as is known: it may be at the server.
     pub(super) left: bool,
+    /// It left for a session that the server has lost; on its present one it has not left.
+    pub(super) is_resubmitted: bool,
     /// What became of the packet of this stage on the current connection.
     pub(super) sending: Sending,
     /// Who wants to know the outcome.
@@ -171,6 +173,13 @@ impl SessionChange {
 
     pub(super) fn put(key: Vec<u8>, value: Vec<u8>) -> Self {
         Self { key, value: Some(value) }
+    }
+}
+
+impl Outgoing {
+    /// Whether the server's present session may know the PUBLISH.
+    pub(super) fn is_known(&self) -> bool {
+        self.left && !self.is_resubmitted
     }
 }
 
@@ -483,6 +492,7 @@ fn restore_outgoing(value: &[u8]) -> Option<Outgoing> {
         record: ChangeSeq(0),
         // Nobody knows whether it had left when the process ended; so it may have.
         left: true,
+        is_resubmitted: false,
         sending: Sending::Idle,
         waiter: None,
     })

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::knobs::{Knobs, Micros};
 use crate::wire::{self, Packet};
+use crate::wire5::{Dress, Wishes};
 
 /// Topic of all messages of the broker; the filter that stands for it.
 pub(crate) const FILTER: &str = "in/#";
@@ -21,6 +22,8 @@ pub(crate) struct Broker {
     seen: BTreeSet<u32>,
     /// Publishes of QoS 2 for which PUBREL came.
     released: BTreeSet<u32>,
+    /// Publishes that were refused.
+    pub refused: BTreeSet<u32>,
     had_session: bool,
     sessions: u32,
     random: fastrand::Rng,
@@ -74,6 +77,10 @@ pub(crate) struct Connection {
     pub poisoned: bool,
     /// What is not answered, so that a new connection must repair it.
     pub withheld: bool,
+    /// What makes packets those of MQTT 5.0.
+    pub dress: Dress,
+    /// What the client's topic aliases stand for.
+    aliases: BTreeMap<u16, String>,
 }
 
 /// What the broker may ask about the other side.
@@ -94,6 +101,7 @@ impl Broker {
             owed: BTreeMap::new(),
             seen: BTreeSet::new(),
             released: BTreeSet::new(),
+            refused: BTreeSet::new(),
             had_session: false,
             sessions: 0,
             random: fastrand::Rng::with_seed(seed),
@@ -128,6 +136,13 @@ impl Broker {
         for (number, _) in session.open.values() {
             self.excused.insert(*number);
         }
+    }
+
+    /// The client has learned that the session was lost: by MQTT 5.0 all that it sends is new.
+    pub(crate) fn on_known_lost(&mut self) {
+        self.seen.clear();
+        self.released.clear();
+        self.refused.clear();
     }
 
     /// A message for the client, if it has subscribed.
@@ -212,7 +227,15 @@ impl Broker {
             if connection.closing {
                 return Ok(());
             }
-            let Some(packet) = wire::take(&mut connection.stream)? else { return Ok(()) };
+            let before = connection.stream.len();
+            let Some(packet) = wire::take(&mut connection.stream, knobs.is_5)? else {
+                return Ok(());
+            };
+            let size = before - connection.stream.len();
+            let is_greeting = matches!(packet, Packet::Connect { .. });
+            if knobs.is_5 && knobs.packet_size > 0 && size > knobs.packet_size && !is_greeting {
+                return Err(format!("a packet of {size} bytes: {packet:?}"));
+            }
             self.handle(packet, knobs, now, other)?;
         }
         Ok(())
@@ -225,7 +248,8 @@ impl Broker {
         now: Micros,
         other: &Other<'_>,
     ) -> Result<(), String> {
-        if let Packet::Connect { client_id, clean, keep_alive } = packet {
+        if let Packet::Connect { client_id, clean, keep_alive, wishes } = packet {
+            check_wishes(wishes.as_ref(), knobs)?;
             if client_id != "sim" || clean != knobs.clean || keep_alive != knobs.keep_alive {
                 return Err(format!("CONNECT of {client_id} {clean} {keep_alive}"));
             }
@@ -233,7 +257,7 @@ impl Broker {
         }
         let Some(connection) = &mut self.connection else { return Ok(()) };
         if !connection.up {
-            return if packet == Packet::Disconnect {
+            return if matches!(packet, Packet::Disconnect(_)) {
                 self.close();
                 Ok(())
             } else {
@@ -249,21 +273,27 @@ impl Broker {
         }
         match packet {
             Packet::Connect { .. } => Ok(()),
-            Packet::Publish { dup, qos, id, payload, .. } => {
+            Packet::Publish { dup, qos, id, topic, alias, payload } => {
                 let number = number(&payload)?;
+                self.check_topic(number, dup, topic, alias, knobs)?;
                 self.on_publish(number, dup, qos, id, knobs, now, other)
             }
-            Packet::Pubrel(id) => self.on_pubrel(id, knobs, now),
+            Packet::Pubrel(id, reason) => self.on_pubrel(id, reason, knobs, now),
             Packet::Puback(id) => self.on_ack(1, id, knobs, now, other),
             Packet::Pubrec(id) => self.on_ack(2, id, knobs, now, other),
             Packet::Pubcomp(id) => self.on_pubcomp(id, knobs, now),
             Packet::Subscribe { id, filters } => self.on_subscribe(id, &filters, knobs, now),
             Packet::Unsubscribe { id, filters } => {
                 let Some(session) = &mut self.session else { return Ok(()) };
-                for filter in filters {
-                    session.filters.remove(&filter);
+                for filter in &filters {
+                    session.filters.remove(filter);
                 }
-                self.answer(now, wire::ack(0xb0, id), knobs);
+                let mut answer = wire::ack(0xb0, id);
+                if knobs.is_5 {
+                    answer[1] += filters.len() as u8;
+                    answer.resize(4 + filters.len(), 0);
+                }
+                self.answer(now, answer, knobs);
                 Ok(())
             }
             Packet::Pingreq => {
@@ -272,7 +302,10 @@ impl Broker {
                 }
                 Ok(())
             }
-            Packet::Disconnect => {
+            Packet::Disconnect(reason) => {
+                if reason != 0 && reason < 0x80 {
+                    return Err(format!("DISCONNECT with the reason 0x{reason:02x}"));
+                }
                 let rest = self.connection.as_ref().map_or(0, |connection| connection.stream.len());
                 self.close();
                 if rest > 0 { Err("bytes after DISCONNECT".into()) } else { Ok(()) }
@@ -310,6 +343,8 @@ impl Broker {
         let Some(connection) = &mut self.connection else { return Ok(()) };
         connection.up = true;
         connection.clean = clean;
+        connection.dress.aliases = knobs.client_aliases;
+        connection.dress.connack = connack_properties(knobs);
         connection.outbox.push((now, vec![0x20, 2, u8::from(present), 0]));
         for flight in &mut session.flights {
             if flight.received && self.random.u32(0..1000) < knobs.begins_again {
@@ -348,6 +383,34 @@ impl Broker {
         }
     }
 
+    /// A topic, or an alias within the limit that this connection has seen with its topic.
+    fn check_topic(
+        &mut self,
+        number: u32,
+        dup: bool,
+        name: String,
+        alias: Option<u16>,
+        knobs: &Knobs,
+    ) -> Result<(), String> {
+        let Some(connection) = &mut self.connection else { return Ok(()) };
+        let name = match alias {
+            None => name,
+            Some(alias) if dup => return Err(format!("publish {number} again by alias {alias}")),
+            Some(alias) if alias > knobs.topic_aliases => {
+                return Err(format!("alias {alias}, allowed {}", knobs.topic_aliases));
+            }
+            Some(alias) if name.is_empty() => {
+                let known = connection.aliases.get(&alias);
+                known.ok_or(format!("the unknown alias {alias}"))?.clone()
+            }
+            Some(alias) => {
+                connection.aliases.insert(alias, name.clone());
+                name
+            }
+        };
+        if name == topic(number) { Ok(()) } else { Err(format!("publish {number} to {name}")) }
+    }
+
     #[expect(
         clippy::too_many_arguments,
         reason = "the fields of a PUBLISH and the world around it"
@@ -367,6 +430,8 @@ impl Broker {
             return Ok(());
         }
         let withholds = self.withholds(knobs);
+        // The refusal itself may have been lost.
+        let refuses = self.refused.contains(&number) || !dup && self.chance(knobs.refuse_publish);
         let (Some(session), Some(connection)) = (&mut self.session, &mut self.connection) else {
             return Ok(());
         };
@@ -389,13 +454,21 @@ impl Broker {
         }
         connection.last_number = number;
         connection.open_here += 1;
-        let limit = if knobs.in_flight == 0 { 20 } else { usize::from(knobs.in_flight) };
+        let limit = knobs.in_flight_max();
         if connection.open_here > limit {
             return Err(format!("{} publishes in flight, allowed {limit}", connection.open_here));
         }
         self.seen.insert(number);
         session.finished.remove(&id);
         let known = session.open.insert(id, (number, qos)).is_some();
+        if refuses && !known {
+            session.open.remove(&id);
+            connection.open_here -= 1;
+            self.refused.insert(number);
+            let first = if qos == 1 { 0x40 } else { 0x50 };
+            self.send(now, vec![first, 3, (id >> 8) as u8, id as u8, 0x97]);
+            return Ok(());
+        }
         if qos == 1 || !known && !knobs.hand_on_at_pubrel {
             *self.handed_on.entry(number).or_default() += 1;
         }
@@ -428,7 +501,7 @@ impl Broker {
         }
     }
 
-    fn on_pubrel(&mut self, id: u16, knobs: &Knobs, now: Micros) -> Result<(), String> {
+    fn on_pubrel(&mut self, id: u16, reason: u8, knobs: &Knobs, now: Micros) -> Result<(), String> {
         let withholds = self.withholds(knobs);
         let (Some(session), Some(connection)) = (&mut self.session, &mut self.connection) else {
             return Ok(());
@@ -455,7 +528,10 @@ impl Broker {
                 connection.open_here = connection.open_here.saturating_sub(1);
             }
             Some((number, _)) => return Err(format!("PUBREL for the QoS 1 publish {number}")),
-            None if session.finished.contains(&id) || session.forgotten => {}
+            None if session.finished.contains(&id) => {}
+            None if session.forgotten && !knobs.is_5 => {}
+            // The answer to a PUBREC that came too late.
+            None if reason == 0x92 => return Ok(()),
             None => return Err(format!("PUBREL for the unknown id {id}")),
         }
         self.answer(now, wire::ack(0x70, id), knobs);
@@ -555,12 +631,50 @@ impl Broker {
         Ok(())
     }
 
+    /// Whether the client has no publish in flight.
+    pub(crate) fn has_nothing_open(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| session.open.is_empty())
+    }
+
     /// Whether nothing is outstanding in either direction.
     pub(crate) fn is_settled(&self) -> bool {
         self.session.as_ref().is_none_or(|session| {
             session.queue.is_empty() && session.flights.is_empty() && session.open.is_empty()
         })
     }
+}
+
+fn check_wishes(wishes: Option<&Wishes>, knobs: &Knobs) -> Result<(), String> {
+    let expected = knobs.is_5.then_some(Wishes {
+        expiry: if knobs.clean { 0 } else { 3600 },
+        receive_maximum: knobs.broker_window as u16,
+        packet_size: 1000,
+        aliases: knobs.client_aliases,
+    });
+    if wishes == expected.as_ref() { Ok(()) } else { Err(format!("CONNECT with {wishes:?}")) }
+}
+
+fn connack_properties(knobs: &Knobs) -> Vec<u8> {
+    let mut properties = vec![];
+    let mut two = |identifier: u8, value: u16| {
+        if value > 0 {
+            properties.push(identifier);
+            properties.extend(value.to_be_bytes());
+        }
+    };
+    two(0x21, knobs.receive_maximum);
+    two(0x22, knobs.topic_aliases);
+    two(0x13, knobs.server_keep_alive);
+    if knobs.packet_size > 0 {
+        properties.push(0x27);
+        properties.extend((knobs.packet_size as u32).to_be_bytes());
+    }
+    properties
+}
+
+/// The topic of a publish of the client.
+pub(crate) fn topic(number: u32) -> String {
+    format!("out/{}", number % 3)
 }
 
 /// The payload that carries a number, of various sizes.

@@ -9,6 +9,17 @@ pub(crate) const SECOND: Micros = 1_000_000;
 /// Options of one run. A chance is given in 1/1000.
 #[derive(Debug, Clone)]
 pub(crate) struct Knobs {
+    /// MQTT 5.0 instead of 3.1.1.
+    pub is_5: bool,
+    /// The broker's limits under 5.0; 0: it says nothing.
+    pub receive_maximum: u16,
+    pub packet_size: usize,
+    pub topic_aliases: u16,
+    pub server_keep_alive: u16,
+    /// Topic aliases that the client takes.
+    pub client_aliases: u16,
+    /// A publish is refused.
+    pub refuse_publish: u32,
     pub clean: bool,
     pub keep_alive: u16,
     pub ping_interval: Micros,
@@ -80,7 +91,16 @@ impl Knobs {
         let off_every = every(5 * SECOND, 40 * SECOND);
         let slowest = random.u64(1..=300);
         let commit_time = random.u64(0..=slowest) * MILLISECOND;
+        let is_5 = random.bool();
+        let refuse_publish = if is_5 && random.bool() { random.u32(1..=250) } else { 0 };
         Self {
+            is_5,
+            receive_maximum: [0, 0, 1, 3][random.usize(0..4)],
+            packet_size: [0, 0, 30, 45][random.usize(0..4)],
+            topic_aliases: [0, 1, 2, 20][random.usize(0..4)],
+            server_keep_alive: [0, 0, 1, 4][random.usize(0..4)],
+            client_aliases: [0, 1, 5][random.usize(0..3)],
+            refuse_publish,
             clean: random.u8(0..8) == 0,
             keep_alive: [0, 1, 2, 5][random.usize(0..4)],
             ping_interval: [0, 1, 3][random.usize(0..3)] * SECOND,
@@ -119,6 +139,26 @@ impl Knobs {
         }
     }
 
+    /// Publishes of QoS 1 and 2 that may be in flight.
+    pub(crate) fn in_flight_max(&self) -> usize {
+        let configured = usize::from(self.in_flight);
+        match (self.is_5, self.receive_maximum) {
+            (true, limit) if limit > 0 && configured > 0 => configured.min(limit.into()),
+            (true, limit) if limit > 0 => limit.into(),
+            _ if configured > 0 => configured,
+            _ => 20,
+        }
+    }
+
+    /// The keep alive in force.
+    pub(crate) fn keep_alive_s(&self) -> u16 {
+        if self.is_5 && self.server_keep_alive > 0 {
+            self.server_keep_alive
+        } else {
+            self.keep_alive
+        }
+    }
+
     /// The same run without troubles.
     pub(crate) fn calm(&mut self) {
         self.cut_every = 0;
@@ -137,6 +177,7 @@ impl Knobs {
             &mut self.no_pingresp,
             &mut self.refuse_filter,
             &mut self.stray,
+            &mut self.refuse_publish,
             &mut self.begins_again,
         ] {
             *chance = 0;

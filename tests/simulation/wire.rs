@@ -1,22 +1,24 @@
 //! A reader and writer of MQTT 3.1.1 that shares nothing with the one under test.
 
+use crate::wire5::{self, Wishes};
+
 /// A packet from the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Packet {
-    Connect { client_id: String, clean: bool, keep_alive: u16 },
-    Publish { dup: bool, qos: u8, id: u16, topic: String, payload: Vec<u8> },
+    Connect { client_id: String, clean: bool, keep_alive: u16, wishes: Option<Wishes> },
+    Publish { dup: bool, qos: u8, id: u16, topic: String, alias: Option<u16>, payload: Vec<u8> },
     Puback(u16),
     Pubrec(u16),
-    Pubrel(u16),
+    Pubrel(u16, u8),
     Pubcomp(u16),
     Subscribe { id: u16, filters: Vec<(String, u8)> },
     Unsubscribe { id: u16, filters: Vec<String> },
     Pingreq,
-    Disconnect,
+    Disconnect(u8),
 }
 
 /// Takes one packet off the front; `Err` names the rule that it breaks.
-pub(crate) fn take(stream: &mut Vec<u8>) -> Result<Option<Packet>, String> {
+pub(crate) fn take(stream: &mut Vec<u8>, is_5: bool) -> Result<Option<Packet>, String> {
     let mut length = 0usize;
     let mut at = 1;
     loop {
@@ -36,14 +38,15 @@ pub(crate) fn take(stream: &mut Vec<u8>) -> Result<Option<Packet>, String> {
     let first = stream[0];
     let body: Vec<u8> = stream.drain(..at + length).skip(at).collect();
     let mut reader = Reader { body: &body };
-    let packet = read(first, &mut reader)?;
+    check_flags(first)?;
+    let packet = if is_5 { wire5::read(first, &mut reader)? } else { read(first, &mut reader)? };
     if !reader.body.is_empty() {
         return Err(format!("{} bytes too many in {packet:?}", reader.body.len()));
     }
     Ok(Some(packet))
 }
 
-fn read(first: u8, reader: &mut Reader<'_>) -> Result<Packet, String> {
+fn check_flags(first: u8) -> Result<(), String> {
     let flags = first & 15;
     if first >> 4 != 3 {
         let wanted = if matches!(first >> 4, 6 | 8 | 10) { 2 } else { 0 };
@@ -51,6 +54,11 @@ fn read(first: u8, reader: &mut Reader<'_>) -> Result<Packet, String> {
             return Err(format!("flags {flags:04b} of packet type {}", first >> 4));
         }
     }
+    Ok(())
+}
+
+fn read(first: u8, reader: &mut Reader<'_>) -> Result<Packet, String> {
+    let flags = first & 15;
     Ok(match first >> 4 {
         1 => read_connect(reader)?,
         3 => {
@@ -64,11 +72,11 @@ fn read(first: u8, reader: &mut Reader<'_>) -> Result<Packet, String> {
             }
             let id = if qos == 0 { 0 } else { reader.id()? };
             let payload = std::mem::take(&mut reader.body).to_vec();
-            Packet::Publish { dup, qos, id, topic, payload }
+            Packet::Publish { dup, qos, id, topic, alias: None, payload }
         }
         4 => Packet::Puback(reader.id()?),
         5 => Packet::Pubrec(reader.id()?),
-        6 => Packet::Pubrel(reader.id()?),
+        6 => Packet::Pubrel(reader.id()?, 0),
         7 => Packet::Pubcomp(reader.id()?),
         8 => {
             let id = reader.id()?;
@@ -87,7 +95,7 @@ fn read(first: u8, reader: &mut Reader<'_>) -> Result<Packet, String> {
             Packet::Unsubscribe { id, filters }
         }
         12 => Packet::Pingreq,
-        14 => Packet::Disconnect,
+        14 => Packet::Disconnect(0),
         other => return Err(format!("packet type {other} from a client")),
     })
 }
@@ -101,32 +109,33 @@ fn read_connect(reader: &mut Reader<'_>) -> Result<Packet, String> {
         return Err(format!("CONNECT with flags {flags:08b}"));
     }
     let keep_alive = reader.number()?;
-    Ok(Packet::Connect { client_id: reader.text()?, clean: flags & 2 != 0, keep_alive })
+    let client_id = reader.text()?;
+    Ok(Packet::Connect { client_id, clean: flags & 2 != 0, keep_alive, wishes: None })
 }
 
-struct Reader<'a> {
-    body: &'a [u8],
+pub(crate) struct Reader<'a> {
+    pub body: &'a [u8],
 }
 
 impl Reader<'_> {
-    fn byte(&mut self) -> Result<u8, String> {
+    pub(crate) fn byte(&mut self) -> Result<u8, String> {
         let (&byte, rest) = self.body.split_first().ok_or("a packet that is too short")?;
         self.body = rest;
         Ok(byte)
     }
 
-    fn number(&mut self) -> Result<u16, String> {
+    pub(crate) fn number(&mut self) -> Result<u16, String> {
         Ok(u16::from(self.byte()?) << 8 | u16::from(self.byte()?))
     }
 
-    fn id(&mut self) -> Result<u16, String> {
+    pub(crate) fn id(&mut self) -> Result<u16, String> {
         match self.number()? {
             0 => Err("packet id 0".into()),
             id => Ok(id),
         }
     }
 
-    fn text(&mut self) -> Result<String, String> {
+    pub(crate) fn text(&mut self) -> Result<String, String> {
         let length = usize::from(self.number()?);
         let (text, rest) = self.body.split_at_checked(length).ok_or("a text that is too long")?;
         self.body = rest;

@@ -33,6 +33,8 @@ pub(crate) struct World {
     cut_at: Micros,
     crash_at: Micros,
     off_at: Micros,
+    /// When something last stood in the way of a publish.
+    busy_at: Micros,
     verbose: bool,
     pub steps: u64,
 }
@@ -69,6 +71,7 @@ struct Driver {
     pending: BTreeMap<u32, Micros>,
     outcomes: BTreeMap<u32, (u8, PublishOutcome)>,
     published: BTreeMap<u32, u8>,
+    published_at: BTreeMap<u32, Micros>,
     last_handed_over: [u32; 2],
     is_up: bool,
     last_sent: Micros,
@@ -127,6 +130,7 @@ impl World {
             pending: BTreeMap::new(),
             outcomes: BTreeMap::new(),
             published: BTreeMap::new(),
+            published_at: BTreeMap::new(),
             last_handed_over: [0; 2],
             is_up: false,
             last_sent: 0,
@@ -153,6 +157,7 @@ impl World {
             next_message: 1,
             publish_at: 0,
             message_at: 0,
+            busy_at: 0,
             verbose,
             steps: 0,
         };
@@ -204,6 +209,9 @@ impl World {
             self.steps += 1;
             if self.steps > 400_000 {
                 return Err("it does not come to rest".into());
+            }
+            if self.is_busy() {
+                self.busy_at = self.now;
             }
             self.step()?;
         }
@@ -383,7 +391,7 @@ impl World {
         let filters = self.driver.filters.iter();
         let subscription = |filter: &String| Subscription::new(filter.clone(), Qos::ExactlyOnce);
         let options = ClientOptions {
-            version: Version::V311,
+            version: if self.knobs.is_5 { Version::V5 } else { Version::V311 },
             client_id: "sim".to_owned(),
             clean_session: self.knobs.clean,
             keep_alive: self.knobs.keep_alive,
@@ -394,7 +402,7 @@ impl World {
             subscriptions: filters.map(subscription).collect(),
             publish_in_flight: self.knobs.in_flight,
             maximum_packet_size: 1000,
-            properties: ConnectProperties::default(),
+            properties: self.properties(),
             reconnect_min: Duration::from_millis(200),
             reconnect_max: Duration::from_secs(3),
             servers: 1,
@@ -403,6 +411,18 @@ impl World {
         self.say(|world| format!("start with {} records", world.driver.disk.len()));
         self.driver.client = Some(Client::new(options, session));
         self.command(Command::Connect)
+    }
+
+    fn properties(&self) -> ConnectProperties {
+        match self.knobs.is_5 {
+            false => ConnectProperties::default(),
+            true => ConnectProperties {
+                session_expiry_s: 3600,
+                receive_maximum: Some(self.knobs.broker_window as u16),
+                topic_alias_maximum: self.knobs.client_aliases,
+                user_properties: vec![],
+            },
+        }
     }
 
     fn crash(&mut self) {
@@ -473,7 +493,7 @@ impl World {
         let late = self.random.u64(0..=SECOND);
         link.broker_ends = Some(up.max(self.now) + late);
         // A half-open connection shows by its silence only, and that is watched only if so configured.
-        let watched = self.knobs.keep_alive > 0 || self.knobs.ping_interval > 0;
+        let watched = self.knobs.keep_alive_s() > 0 || self.knobs.ping_interval > 0;
         link.client_ends = if half_open && watched {
             Some(Micros::MAX)
         } else {
@@ -534,7 +554,7 @@ impl World {
 
     fn send_up(&mut self, piece: &[u8]) -> Verdict {
         self.driver.tap.extend_from_slice(piece);
-        while let Some(packet) = wire::take(&mut self.driver.tap)? {
+        while let Some(packet) = wire::take(&mut self.driver.tap, self.knobs.is_5)? {
             self.say(|_| format!("> {packet:?}"));
             if let Packet::Publish { payload, .. } = packet {
                 self.driver.taken_here.push(broker::number(&payload)?);
@@ -559,7 +579,7 @@ impl World {
         let level = self.random.u8(0..3);
         let due = self.now + self.random.u64(MILLISECOND..=self.knobs.deadline);
         let publication = Publication {
-            topic: "out/a".into(),
+            topic: broker::topic(number).into(),
             payload: broker::payload(number).into(),
             qos: Qos::from_level(level).unwrap_or_default(),
             retain: false,
@@ -567,6 +587,7 @@ impl World {
         };
         self.say(|_| format!("publish {number} at QoS {level}"));
         self.driver.published.insert(number, level);
+        self.driver.published_at.insert(number, self.now);
         self.driver.pending.insert(number, due);
         let (token, deadline) = (PublishToken(u64::from(number)), self.instant(due));
         self.command(Command::Publish { token, publication, deadline })
@@ -626,8 +647,13 @@ impl World {
     fn on_event(&mut self, event: Event) -> Verdict {
         self.say(|_| format!("! {event:?}"));
         match event {
-            Event::Up { .. } => {
+            Event::Up { session_present, .. } => {
                 self.driver.is_up = true;
+                if self.knobs.is_5 && !session_present {
+                    // What goes out from here is new to this session of the broker.
+                    self.driver.may_repeat.clear();
+                    self.broker.on_known_lost();
+                }
                 self.driver.up_since = self.now;
                 self.driver.known_session = self.broker.session.as_ref().map_or(0, |it| it.serial);
                 self.driver.last_sent = self.now;
@@ -644,6 +670,7 @@ impl World {
                     return Err(format!("a second outcome of publish {number}: {outcome:?}"));
                 }
                 let level = self.driver.published[&number];
+                self.check_place(number, level, &outcome)?;
                 self.driver.outcomes.insert(number, (level, outcome));
             }
             Event::Message { delivery, publication, .. } => {
@@ -757,6 +784,10 @@ impl World {
         };
         let (_, packet) = connection.outbox.remove(place);
         self.broker.on_leaving(&packet);
+        let packet = match (&mut self.broker.connection, self.knobs.is_5) {
+            (Some(connection), true) => connection.dress.dress(&packet, &mut self.random),
+            _ => packet,
+        };
         self.say(|_| format!("< {packet:02x?}"));
         let Some(link) = &mut self.link else { return true };
         if link.client_ends.is_some() || !self.driver.has_transport {
@@ -796,7 +827,7 @@ impl World {
 
     /// MQTT-3.1.2-23, as seen by the client's own clock.
     fn check_silence(&self) -> Verdict {
-        let allowed = Micros::from(self.knobs.keep_alive) * SECOND;
+        let allowed = Micros::from(self.knobs.keep_alive_s()) * SECOND;
         if self.driver.is_up && allowed > 0 && self.now > self.driver.last_sent + allowed {
             return Err(format!("nothing sent since {} µs", self.driver.last_sent));
         }
@@ -806,13 +837,41 @@ impl World {
     /// PUBACK goes only for what was settled as a message of this very connection.
     fn check_acknowledgements(&mut self, bytes: &[u8]) -> Verdict {
         self.driver.given.extend_from_slice(bytes);
-        while let Some(packet) = wire::take(&mut self.driver.given)? {
+        while let Some(packet) = wire::take(&mut self.driver.given, self.knobs.is_5)? {
             if let Packet::Puback(id) = packet {
                 let ordered = self.driver.ordered_here.entry(id).or_default();
                 *ordered = ordered.checked_sub(1).ok_or(format!("PUBACK {id} was not ordered"))?;
             }
         }
         Ok(())
+    }
+
+    /// A publish that has not left in time had no place in flight, or no time to get one.
+    fn check_place(&self, number: u32, level: u8, outcome: &PublishOutcome) -> Verdict {
+        let late = matches!(outcome, PublishOutcome::Failed(why) if why.contains("in time"));
+        let idle = self.now > self.busy_at.max(self.driver.published_at[&number]) + SECOND;
+        match late && level > 0 && idle {
+            true => Err(format!("publish {number} has waited although nothing is in flight")),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether there is anything that a publish may have to wait for.
+    fn is_busy(&self) -> bool {
+        let driver = &self.driver;
+        let idle = driver.is_up
+            && driver.outbound.is_empty()
+            && driver.commits.is_empty()
+            && driver.committing.is_none()
+            && self.link.as_ref().is_some_and(|link| {
+                link.up_stream.is_empty()
+                    && link.down_stream.is_empty()
+                    && link.client_ends.is_none()
+                    && link.broker_ends.is_none()
+            })
+            && self.broker.connection.as_ref().is_some_and(|it| it.up && it.outbox.is_empty())
+            && self.broker.has_nothing_open();
+        !idle
     }
 
     /// Back-off: a dozen pauses in a row are not short by chance.
@@ -873,7 +932,9 @@ impl World {
     fn check_publishes(&self) -> Verdict {
         for (number, level) in &self.driver.published {
             let times = self.broker.handed_on.get(number).copied().unwrap_or(0);
-            if *level == 2 && times > 1 && !self.broker.excused.contains(number) {
+            // MQTT 5.0 drops what a lost session knew, so nothing is excused there.
+            let excused = self.broker.excused.contains(number) && !self.knobs.is_5;
+            if *level == 2 && times > 1 && !excused {
                 return Err(format!("publish {number} of QoS 2 was handed on {times} times"));
             }
             match self.driver.outcomes.get(number) {

@@ -6,6 +6,8 @@
 pub(super) mod line;
 mod mqtt5;
 pub(super) mod names;
+mod out_topic;
+pub(super) mod outputs;
 pub(super) mod process;
 mod secret;
 mod server;

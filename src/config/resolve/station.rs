@@ -9,6 +9,7 @@ use rustc_hash::FxHashMap;
 use super::Work;
 use super::line::Lines;
 use super::names::Names;
+use super::out_topic::{self, Fields};
 use super::settings::{Settings, parsed};
 use crate::config::document::{Section, Written};
 use crate::config::keys::SectionKind;
@@ -38,6 +39,9 @@ const MAX_AGE_MAX: Duration = Duration::from_secs(100 * 365 * 86_400);
 const CONTENT_TYPE_BYTES_MAX: usize = 65_535;
 /// Longest `error_delay` and `stale_after`.
 const TIMER_MAX: Duration = Duration::from_secs(366 * 86_400);
+/// Shortest and longest `publish_every`.
+const PUBLISH_EVERY: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(10)..=Duration::from_secs(366 * 86_400);
 const ON_MISSING: &[(&str, OnMissing)] = &[("bad", OnMissing::Bad), ("keep", OnMissing::Keep)];
 
 impl Stations {
@@ -121,7 +125,11 @@ impl Stations {
             check_subscription(text, address, problems);
         }
         let on_missing = section.choice("on_missing", ON_MISSING, problems);
-        let out_topic = out_topic(section, problems);
+        let of_line = line.and_then(|line| lines.lines.get(line.0 as usize));
+        let fields = Fields { station: name.as_deref(), line: of_line.map(|line| &*line.name) };
+        let out_topic = out_topic::read(section, &fields, &work.sources, problems);
+        let publish_every = publish_every(section, problems);
+        let publish_on_write = section.logical("publish_on_write", problems).unwrap_or(true);
         let csv_delimiter = csv_delimiter(section, problems).unwrap_or(b',');
         let max_age = section
             .duration("max_age", MAX_AGE_MAX, problems)
@@ -159,6 +167,8 @@ impl Stations {
                 subscribe_address,
                 on_missing: on_missing.unwrap_or(OnMissing::Bad),
                 out_topic,
+                publish_every,
+                publish_on_write,
                 publish_qos: settings.publish_qos,
                 publish_retain: settings.publish_retain,
                 publish_content_type,
@@ -258,11 +268,14 @@ fn will(section: &Section<'_>, problems: &mut Problems) -> (Option<Arc<str>>, Op
     (topic.map(|topic| topic.value.into()), payload.map(|payload| payload.value.into()))
 }
 
-fn out_topic(section: &Section<'_>, problems: &mut Problems) -> Option<Arc<str>> {
-    let topic = section.text("out_topic", problems).filter(|topic| !topic.value.is_empty())?;
-    if let Err(error) = topic::check_name(topic.value) {
-        let message = format!("`{}` is no topic name: {error}", topic.value);
-        problems.wrong(topic.place, message);
+/// How far apart cyclic publications are; 0 is none.
+fn publish_every(section: &Section<'_>, problems: &mut Problems) -> Option<Duration> {
+    let every = section.duration("publish_every", *PUBLISH_EVERY.end(), problems)?;
+    if !every.is_zero() && every < *PUBLISH_EVERY.start() {
+        if let Some(item) = section.get("publish_every") {
+            problems.wrong(item.place, "`publish_every` must be `0s` or at least `10ms`");
+        }
+        return None;
     }
-    Some(topic.value.into())
+    (!every.is_zero()).then_some(every)
 }

@@ -6,6 +6,7 @@ use rustc_hash::FxHashMap;
 
 use super::Work;
 use super::names::Names;
+use super::outputs::Outputs;
 use super::station::Stations;
 use crate::config::document::Written;
 use crate::config::problems::Problems;
@@ -27,6 +28,7 @@ pub(crate) struct Tags {
     pub(crate) tags: Vec<Tag>,
     /// First place of each input address of each station, with its condition.
     inputs: FxHashMap<(u32, Input, Option<When>), Place>,
+    pub(crate) outputs: Outputs,
     /// First OUT_TOPIC of each station.
     out_topics: FxHashMap<u32, Place>,
     shared: FxHashMap<Arc<str>, Arc<str>>,
@@ -82,6 +84,7 @@ impl Tags {
             count: 0,
             tags: Vec::new(),
             inputs: FxHashMap::default(),
+            outputs: Outputs::default(),
             out_topics: FxHashMap::default(),
             shared: FxHashMap::default(),
         }
@@ -128,6 +131,7 @@ impl Tags {
         }
         let entry = station.map(|station| &stations.entries[station as usize]);
         let station_parts = entry.and_then(|entry| entry.station.as_ref());
+        let place = address.as_ref().map(|(written, _)| written.place);
         let parts = || {
             let (written, address) = address?;
             Some(Parts {
@@ -141,6 +145,10 @@ impl Tags {
         };
         let parts = parts();
         let tag = self.tag(raw, tag_type, parts, station_parts, &mut work.problems);
+        if let (Some(tag), Some(station), Some(place)) = (&tag, station, place) {
+            let position = self.tags.len();
+            self.outputs.add(station, (position, tag), place, &mut work.problems);
+        }
         self.tags.extend(tag);
     }
 

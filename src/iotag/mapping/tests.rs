@@ -571,6 +571,7 @@ fn updates_are_explained() {
     let trace = |tag, taken: Option<&str>, time| Trace {
         tag: TagId(tag),
         taken: taken.map(Into::into),
+        place: (tag == 0).then_some(6..10),
         time,
     };
     assert_eq!(

@@ -4,6 +4,8 @@
 //! and notes the raw text of what stands at its leaves. Everything else is skipped, and nothing
 //! becomes a document in memory, unless there are JSONPath addresses, which need one.
 
+mod plain;
+mod scan;
 mod tree;
 mod walk;
 
@@ -15,6 +17,8 @@ use super::{Absence, Datum, Found, SourceTime, Times, place, utf8};
 use crate::iotag::json_address::JsonAddress;
 use crate::iotag::json_path::JsonPath;
 use crate::iotag::mapping::MappingReport;
+pub(in crate::iotag) use plain::Plain;
+use plain::PlainPlan;
 use tree::Tree;
 use walk::Walk;
 
@@ -23,6 +27,14 @@ pub(in crate::iotag) struct JsonPlan {
     tree: Tree,
     /// Slots of JSONPath addresses come after those of the tree.
     paths: Vec<PlannedPath>,
+    /// When there are addresses of the tree only, and it is plain.
+    plain: Option<PlainPlan>,
+}
+
+/// A payload taken apart.
+pub(in crate::iotag) enum Taken<'plan, 'a> {
+    Plain(Plain<'plan, 'a>),
+    Found(Found<'a>),
 }
 
 struct PlannedPath {
@@ -41,7 +53,7 @@ pub(in crate::iotag) enum JsonSlot {
 impl JsonPlan {
     /// A plan with a time field, if the station has one.
     pub(in crate::iotag) fn new(time_field: Option<&JsonAddress>) -> Self {
-        Self { tree: Tree::new(time_field), paths: Vec::new() }
+        Self { tree: Tree::new(time_field), paths: Vec::new(), plain: None }
     }
 
     pub(in crate::iotag) fn insert(&mut self, address: &JsonAddress) -> JsonSlot {
@@ -50,6 +62,10 @@ impl JsonPlan {
 
     /// `joined`: several values are one text instead of one sample each.
     pub(in crate::iotag) fn insert_path(&mut self, path: &JsonPath, joined: bool) -> JsonSlot {
+        // One place is found exactly as it is written: a document in memory rounds and reorders.
+        if let Some(address) = path.as_address() {
+            return self.insert(&address);
+        }
         self.paths.push(PlannedPath { path: path.clone(), joined });
         JsonSlot::Path(self.paths.len() as u32 - 1)
     }
@@ -57,6 +73,7 @@ impl JsonPlan {
     /// To be called once, after the last address.
     pub(in crate::iotag) fn finish(&mut self) {
         self.tree.finish();
+        self.plain = if self.paths.is_empty() { PlainPlan::of(&self.tree) } else { None };
     }
 
     /// The slot that [`Self::take`] uses for an address of a finished plan.
@@ -68,13 +85,30 @@ impl JsonPlan {
     }
 
     /// Takes a payload apart. The error says why it cannot be parsed, with line and column.
-    pub(in crate::iotag) fn take<'a>(
-        &self,
+    pub(in crate::iotag) fn take<'plan, 'a>(
+        &'plan self,
         payload: &'a [u8],
         times: &Times,
         report: &mut MappingReport,
-    ) -> Result<Found<'a>, String> {
+    ) -> Result<Taken<'plan, 'a>, String> {
         let text = utf8(payload)?;
+        if let Some(mut plain) = self.plain.as_ref().and_then(|plan| plan.walk(text)) {
+            if let Some(slot) = self.tree.time_slot() {
+                let read = plain.datum(slot).map(|datum| times.read(&datum, report));
+                plain.time = read.unwrap_or(SourceTime::Missing);
+            }
+            return Ok(Taken::Plain(plain));
+        }
+        self.take_any(text, times, report).map(Taken::Found)
+    }
+
+    /// Takes any document apart, by any plan.
+    fn take_any<'a>(
+        &self,
+        text: &'a str,
+        times: &Times,
+        report: &mut MappingReport,
+    ) -> Result<Found<'a>, String> {
         let walk = self.tree.walk(text)?;
         let tree_slots = self.tree.slot_count();
         let mut found = Found::new(tree_slots + self.paths.len(), Absence::NotCarried);

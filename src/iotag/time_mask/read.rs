@@ -13,7 +13,17 @@ pub(super) fn unix(text: &str, digits: u8) -> Result<Timestamp, BadTime> {
     let decimal = Decimal::parse(text).ok_or(BadTime)?;
     let whole = decimal.whole(9 - digits).ok_or(BadTime)?;
     let below = i128::from(!whole.exact && (whole.integer < 0 || text.starts_with('-')));
-    Timestamp::from_nanosecond(whole.integer - below).map_err(|_| BadTime)
+    from_nanosecond(whole.integer - below)
+}
+
+/// In a word's arithmetic where it is enough, to the year 2262: it is many times faster.
+fn from_nanosecond(nanoseconds: i128) -> Result<Timestamp, BadTime> {
+    const SECOND: i64 = 1_000_000_000;
+    let time = match i64::try_from(nanoseconds) {
+        Ok(word) => Timestamp::new(word / SECOND, (word % SECOND) as i32),
+        Err(_) => Timestamp::from_nanosecond(nanoseconds),
+    };
+    time.map_err(|_| BadTime)
 }
 
 /// What has been read of a text so far.
@@ -213,5 +223,20 @@ fn literal_with_optional_point(tokens: &[Token]) -> Option<&str> {
     match tokens {
         [Token::Literal(literal), Token::Part(Part::Fraction)] => literal.strip_suffix('.'),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn words_of_nanoseconds_are_the_same_times(word in proptest::num::i64::ANY) {
+            for nanoseconds in [i128::from(word), i128::from(word) * 16] {
+                let expected = Timestamp::from_nanosecond(nanoseconds).ok();
+                proptest::prop_assert_eq!(from_nanosecond(nanoseconds).ok(), expected);
+            }
+        }
     }
 }

@@ -13,6 +13,7 @@ fn held(epoch: u32, packet_id: u16, qos: Qos, payload: &str) -> Held {
             properties: None,
         },
         received: Timestamp::UNIX_EPOCH,
+        dup: false,
         arrived: now(),
         overtaken: false,
     }

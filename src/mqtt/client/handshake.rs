@@ -259,7 +259,7 @@ impl Client {
             let Some(outgoing) = self.session.outgoing.get(&packet_id) else { continue };
             if self.is_sent_again(outgoing) {
                 if let Some(outgoing) = self.session.outgoing.get_mut(&packet_id) {
-                    outgoing.left = planted(Bug::ResendAfterLostSession) && outgoing.left;
+                    outgoing.is_resubmitted = !planted(Bug::ResendAfterLostSession);
                 }
                 continue;
             }

@@ -79,9 +79,7 @@ impl Client {
     fn take_place(&mut self, packet_id: u16, dup: bool) -> Result<(), Fault> {
         let Some(maximum) = self.options.properties.receive_maximum else { return Ok(()) };
         match self.connection.window.take(packet_id, dup, maximum) {
-            Place::None if !planted(Bug::IgnoreReceiveMaximum) => {
-                Err(Fault::ReceiveMaximum(maximum))
-            }
+            Place::None => Err(Fault::ReceiveMaximum(maximum)),
             Place::Excess { is_first: true } => {
                 self.notice(format!(
                     "the server sends more than {maximum} messages without waiting for their \

@@ -222,6 +222,7 @@ impl Client {
             stage: Stage::Publish(publication),
             record: ChangeSeq(0),
             left: false,
+            is_resubmitted: false,
             sending: Sending::Idle,
             waiter: Some(waiter),
         };
@@ -257,7 +258,7 @@ impl Client {
             }
             Stage::Publish(publication) => {
                 // MQTT-3.3.1-1: DUP says that it may have been sent before.
-                let dup = outgoing.left && !planted(Bug::ResendWithoutDup)
+                let dup = outgoing.is_known() && !planted(Bug::ResendWithoutDup)
                     || planted(Bug::DupOnFirstSend);
                 let publication = publication.clone();
                 let size = match self.check_limits(&publication) {
@@ -393,7 +394,7 @@ impl Client {
     fn awaits(&self, packet_id: u16, qos: Qos) -> bool {
         self.session.outgoing.get(&packet_id).is_some_and(|outgoing| {
             let fits = matches!(&outgoing.stage, Stage::Publish(message) if message.qos == qos);
-            fits && (outgoing.left || matches!(outgoing.sending, Sending::Given(_)))
+            fits && (outgoing.is_known() || matches!(outgoing.sending, Sending::Given(_)))
         })
     }
 
@@ -509,6 +510,7 @@ impl Client {
         for outgoing in self.session.outgoing.values_mut() {
             if matches!(outgoing.sending, Sending::Given(end) if end <= gone) {
                 outgoing.left = true;
+                outgoing.is_resubmitted = false;
             }
             outgoing.sending = Sending::Idle;
         }

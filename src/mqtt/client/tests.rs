@@ -1,5 +1,6 @@
 //! One test a rule. Bytes are typed, so that they do not depend on the codec.
 
+mod conformance;
 mod inbound;
 mod link;
 mod outbound;

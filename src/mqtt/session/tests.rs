@@ -21,7 +21,7 @@ fn publication(level: u8) -> Publication {
 
 fn outgoing(order: u64, stage: Stage) -> Outgoing {
     let (record, sending) = (ChangeSeq(0), Sending::Idle);
-    Outgoing { order, stage, record, left: false, sending, waiter: None }
+    Outgoing { order, stage, record, left: false, is_resubmitted: false, sending, waiter: None }
 }
 
 fn records(changes: impl IntoIterator<Item = SessionChange>) -> Vec<(Vec<u8>, Vec<u8>)> {

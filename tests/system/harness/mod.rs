@@ -16,6 +16,8 @@ pub use driver::Driver;
 pub use fake_broker::{FakeBroker, Link, Next};
 pub use model_broker::ModelBroker;
 pub use mosquitto::Mosquitto;
+#[allow(unused_imports, reason = "each of the test programs names what it needs")]
+pub use mosquitto::{Received, Subscriber};
 pub use proxy::{Proxy, Random};
 pub use socket::{Changes, Socket};
 pub use wait::{PATIENCE, eventually, free_port};

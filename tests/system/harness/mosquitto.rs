@@ -38,8 +38,9 @@ impl Mosquitto {
         Self::start_with("allow_anonymous false\n", Some((user, password, acl)))
     }
 
+    /// Starts a broker with these lines about access, and further listeners, in its configuration.
     #[track_caller]
-    fn start_with(access: &str, login: Option<(&str, &str, &str)>) -> Self {
+    pub fn start_with(access: &str, login: Option<(&str, &str, &str)>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let port = free_port();
         let path = |name: &str| folder.path().join(name).display().to_string();
@@ -66,6 +67,12 @@ impl Mosquitto {
         let mut broker = Self { port, folder, child: None, login };
         broker.start_again();
         broker
+    }
+
+    /// Debian's clients for a broker of another make, which listens on this port.
+    #[allow(dead_code, reason = "the interoperability matrix has a second broker")]
+    pub fn clients_of(port: u16) -> Self {
+        Self { port, folder: tempfile::tempdir().unwrap(), child: None, login: None }
     }
 
     /// Starts it on its old port, with what it has kept.

@@ -84,6 +84,27 @@ fn a_lost_session_is_not_gone_on_with() {
 }
 
 #[test]
+fn what_is_submitted_anew_may_have_happened_before() {
+    let mut harness = Harness::up_5(persistent_5(), &[]);
+    harness.publish_5(1, "t", 1);
+    harness.publish_5(2, "t", 1);
+    harness.lose();
+    // One place: the second waits for it until its deadline.
+    harness.reconnect(&[0x20, 6, 0, 0, 3, 0x21, 0, 1]);
+    harness.durable();
+    harness.forget();
+    harness.receive(&[0x40, 3, 0, 1, 0x97]);
+    let outcome = harness.last_outcome();
+    assert!(matches!(&outcome, PublishOutcome::Uncertain(why) if why.contains("quota exceeded")));
+    assert_eq!(harness.take_sent(), publish_5(0x32, 2));
+    // On the session of that connection it is a repetition.
+    harness.transmitted();
+    harness.lose();
+    harness.reconnect(CONNACK_5_PRESENT);
+    assert_eq!(harness.take_sent(), publish_5(0x3a, 2));
+}
+
+#[test]
 fn a_session_that_we_do_not_know_is_a_fault_and_started_anew() {
     let mut harness = Harness::new(persistent_5());
     harness.connect();

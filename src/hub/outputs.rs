@@ -1,0 +1,460 @@
+//! Outputs: what a station publishes, composed of what was written to its tags.
+//!
+//! ```text
+//!   tag.write ──▶ Hub::publish ────────────▶ LineCommand::Publish ──▶ line
+//!   publish_every ──▶ Hub::publish_cyclically ─┘                       │
+//!   tags have the values, writers hear of it ◀── Hub::publication_ended ◀┘
+//! ```
+//!
+//! A value is current once its publication is completed. Until then it is *under way*, and documents
+//! that are composed meanwhile carry it, so that a later write never takes an earlier one back. When
+//! such an earlier publication fails, its values have left with a later document or still will: the
+//! write then ends as that one does.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::oneshot;
+
+use super::status::LineState;
+use super::writes::{LineCommand, Publish, WriteError, WriteOutcome, written};
+use super::{Hub, State, lock};
+use crate::clock;
+use crate::iotag::{
+    Quality, Reason, StationId, TagAddress, TagId, TagUpdate, Timestamp, Value, output,
+};
+use crate::topic;
+
+/// Cyclic publications of a station under way; one more is left out and counted.
+const CYCLES_UNDER_WAY_MAX: usize = 8;
+
+/// How long a cyclic publication may wait for its end at least.
+const CYCLE_TIMEOUT_MIN: Duration = Duration::from_secs(5);
+
+/// A written value; `None` is a written null.
+type Written = (TagId, Option<Value>);
+
+/// What the end of a publication does to its tags, and who hears what.
+type Ended = (Vec<TagUpdate>, Vec<(Waiter, WriteOutcome)>);
+
+/// The publications of a station that have not ended, in the order of their numbers.
+#[derive(Default)]
+pub(super) struct StationOutputs {
+    last: u64,
+    under_way: VecDeque<UnderWay>,
+}
+
+struct UnderWay {
+    number: u64,
+    cyclic: bool,
+    /// What its tags will have been written.
+    values: Vec<Written>,
+    /// All tags that the payload carries.
+    carries: Vec<TagId>,
+    waiters: Vec<Waiter>,
+    /// How a later publication ended that carried values of this one.
+    carried: Option<WriteOutcome>,
+}
+
+/// Somebody who waits for the end.
+struct Waiter {
+    reply: oneshot::Sender<WriteOutcome>,
+    /// Why the publication failed that it waited for first.
+    failed: Option<WriteError>,
+}
+
+/// What is composed together.
+#[derive(Clone, Copy)]
+enum Payload {
+    /// The text of an OUT_VALUE.
+    Text(TagId),
+    /// The document of all JA outputs.
+    Document,
+    /// The lines of LP outputs.
+    Lines,
+}
+
+/// A payload and what is in it.
+struct Composed {
+    payload: Vec<u8>,
+    carries: Vec<TagId>,
+}
+
+impl Hub {
+    /// Publishes written values of a station together. `None`: the station publishes nothing on a
+    /// write, and the tags have their values.
+    pub(super) fn publish(
+        &self,
+        station_id: StationId,
+        values: Vec<Written>,
+        deadline: Instant,
+    ) -> Result<Option<oneshot::Receiver<WriteOutcome>>, WriteError> {
+        let station = &self.config().stations[station_id.0 as usize];
+        if !station.publish_on_write {
+            let _outputs = lock(&self.outputs[station_id.0 as usize]);
+            let now = clock::wall();
+            self.submit_unsettled(
+                values.into_iter().map(|(tag, value)| written(tag, value, now)).collect(),
+            );
+            return Ok(None);
+        }
+        let refused = |why| WriteError::new(WriteError::REFUSED, why);
+        let payload = match values.first() {
+            Some((tag, _)) => self.payload_of(*tag).ok_or_else(|| refused("nothing to publish"))?,
+            None => return Err(refused("nothing to publish")),
+        };
+        let (reply, receiver) = oneshot::channel();
+        // Whoever composes first sends first.
+        let mut outputs = lock(&self.outputs[station_id.0 as usize]);
+        let composed = self
+            .compose(station_id, payload, &values, &outputs)
+            .map_err(|why| WriteError::new(WriteError::REFUSED, why))?
+            .ok_or_else(|| refused("nothing to publish"))?;
+        let waiters = vec![Waiter { reply, failed: None }];
+        self.send(&mut outputs, station_id, composed, (values, waiters), deadline)?;
+        Ok(Some(receiver))
+    }
+
+    /// Publishes what a station's outputs are, if any was ever written.
+    pub fn publish_cyclically(&self, station_id: StationId, period: Duration) {
+        let mut payloads = Vec::new();
+        for &tag in &self.station_tags[station_id.0 as usize] {
+            match self.payload_of(tag) {
+                Some(Payload::Text(tag)) => payloads.push(Payload::Text(tag)),
+                Some(Payload::Document)
+                    if !payloads.iter().any(|known| matches!(known, Payload::Document)) =>
+                {
+                    payloads.push(Payload::Document);
+                }
+                Some(Payload::Lines)
+                    if !payloads.iter().any(|known| matches!(known, Payload::Lines)) =>
+                {
+                    payloads.push(Payload::Lines);
+                }
+                _ => {}
+            }
+        }
+        let deadline = clock::now() + period.max(CYCLE_TIMEOUT_MIN);
+        let mut outputs = lock(&self.outputs[station_id.0 as usize]);
+        for payload in payloads {
+            let composed = match self.compose(station_id, payload, &[], &outputs) {
+                Ok(Some(composed)) => Ok(composed),
+                Ok(None) => continue,
+                Err(why) => Err(WriteError::new(WriteError::REFUSED, why)),
+            };
+            let under_way = outputs.under_way.iter().filter(|one| one.cyclic).count();
+            let sent = composed.and_then(|composed| {
+                if under_way >= CYCLES_UNDER_WAY_MAX {
+                    let why = "the publications before it have not ended";
+                    return Err(WriteError::new(WriteError::BUSY, why));
+                }
+                self.send(&mut outputs, station_id, composed, (Vec::new(), Vec::new()), deadline)
+            });
+            if let Err(error) = sent {
+                self.count_cycle(station_id, Err(error));
+            }
+        }
+    }
+
+    /// A publication has ended. `apply` is given what becomes of its tags, before anybody hears of it.
+    pub fn publication_ended(
+        &self,
+        publish: &Publish,
+        outcome: WriteOutcome,
+        apply: impl FnOnce(Vec<TagUpdate>),
+    ) {
+        if publish.cyclic {
+            self.count_cycle(
+                publish.station,
+                match &outcome {
+                    WriteOutcome::Completed => Ok(()),
+                    WriteOutcome::Failed(error) | WriteOutcome::Uncertain(error) => {
+                        Err(error.clone())
+                    }
+                },
+            );
+        }
+        let now = clock::wall();
+        let mut outputs = lock(&self.outputs[publish.station.0 as usize]);
+        let Some((updates, waiters)) = outputs.end(publish.number, &outcome, now) else { return };
+        if !updates.is_empty() {
+            apply(updates);
+        }
+        // Only then: who composes next finds the values here or in the table.
+        outputs.under_way.retain(|one| one.number != publish.number);
+        drop(outputs);
+        for (waiter, outcome) in waiters {
+            // Whoever waited may be gone.
+            let _ = waiter.reply.send(outcome);
+        }
+    }
+
+    fn count_cycle(&self, station: StationId, ended: Result<(), WriteError>) {
+        let mut status = lock(&self.stations[station.0 as usize]);
+        match ended {
+            Ok(()) => status.cycles_completed += 1,
+            Err(error) => {
+                status.cycles_not_completed += 1;
+                status.last_error =
+                    Some((clock::wall(), format!("cyclic publication: {}", error.message)));
+            }
+        }
+    }
+
+    fn payload_of(&self, tag: TagId) -> Option<Payload> {
+        let config = &self.config().tags[tag.0 as usize];
+        if !config.tag_type.is_output() {
+            return None;
+        }
+        match config.address {
+            TagAddress::OutValue => Some(Payload::Text(tag)),
+            TagAddress::Json(_) => Some(Payload::Document),
+            TagAddress::Line(_) => Some(Payload::Lines),
+            _ => None,
+        }
+    }
+
+    /// `None`: there is nothing to publish. Without `values` it is composed of what was written
+    /// before, if anything was.
+    fn compose(
+        &self,
+        station_id: StationId,
+        payload: Payload,
+        values: &[Written],
+        outputs: &StationOutputs,
+    ) -> Result<Option<Composed>, String> {
+        let config = self.config();
+        let station = &config.stations[station_id.0 as usize];
+        let state = lock(&self.state);
+        let own = &self.station_tags[station_id.0 as usize];
+        let mut carried: Vec<(TagId, Option<&Value>)> = Vec::new();
+        let mut anybody_wrote = !values.is_empty();
+        for &tag in own {
+            let takes_part = match (payload, &config.tags[tag.0 as usize].address) {
+                (Payload::Text(one), _) => one == tag,
+                (Payload::Document, TagAddress::Json(_)) => {
+                    config.tags[tag.0 as usize].tag_type.is_output()
+                }
+                (Payload::Lines, TagAddress::Line(address)) => {
+                    // On a write, the series written.
+                    let same = |(other, _): &Written| match &config.tags[other.0 as usize].address {
+                        TagAddress::Line(other) => output::is_same_series(address, other),
+                        _ => false,
+                    };
+                    config.tags[tag.0 as usize].tag_type.is_output()
+                        && (values.is_empty() || values.iter().any(same))
+                }
+                _ => false,
+            };
+            if takes_part && let Some(value) = outputs.value(tag, values, &state) {
+                anybody_wrote |= outputs.is_under_way(tag) || state.table.is_written(tag);
+                carried.push((tag, value));
+            }
+        }
+        if !anybody_wrote {
+            return Ok(None);
+        }
+        let tags = || carried.iter().map(|(tag, value)| (&config.tags[tag.0 as usize], *value));
+        let now = clock::wall();
+        let composed = match payload {
+            Payload::Document => output::compose_document(station, tags(), now)?,
+            Payload::Lines => output::compose_lines(station, tags(), now)?,
+            Payload::Text(_) => match tags().next() {
+                Some((tag, Some(value))) => Some(output::compose_text(tag, station, value)?),
+                _ => None,
+            },
+        };
+        let composed = composed
+            .map(|payload| output::finished(payload, station.publish_content_type.as_deref()))
+            .transpose()?;
+        let carries = carried.iter().map(|(tag, _)| *tag).collect();
+        Ok(composed.map(|payload| Composed { payload, carries }))
+    }
+
+    fn send(
+        &self,
+        outputs: &mut StationOutputs,
+        station_id: StationId,
+        composed: Composed,
+        (values, waiters): (Vec<Written>, Vec<Waiter>),
+        deadline: Instant,
+    ) -> Result<(), WriteError> {
+        let station = &self.config().stations[station_id.0 as usize];
+        let topic = self.publish_topic(station_id)?;
+        let link = self.link(station.line);
+        let down = || {
+            let name = &self.config().lines[station.line.0 as usize].name;
+            WriteError::new(WriteError::LINE_DOWN, format!("line `{name}` is not connected"))
+        };
+        if !matches!(lock(&link.status).state, LineState::Up | LineState::Error) {
+            return Err(down());
+        }
+        let number = outputs.last + 1;
+        let cyclic = waiters.is_empty();
+        let publish = Publish {
+            station: station_id,
+            number,
+            cyclic,
+            topic,
+            payload: composed.payload.into(),
+            qos: station.publish_qos,
+            retain: station.publish_retain,
+            content_type: station.publish_content_type.clone(),
+            deadline,
+        };
+        match link.commands.try_send(LineCommand::Publish(publish)) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => {
+                return Err(WriteError::new(
+                    WriteError::BUSY,
+                    "too many writes wait for this line",
+                ));
+            }
+            Err(TrySendError::Closed(_)) => return Err(down()),
+        }
+        outputs.last = number;
+        let carries = composed.carries;
+        let carried = None;
+        outputs.under_way.push_back(UnderWay { number, cyclic, values, carries, waiters, carried });
+        Ok(())
+    }
+
+    /// The topic that a station publishes on.
+    fn publish_topic(&self, station_id: StationId) -> Result<String, WriteError> {
+        let station = &self.config().stations[station_id.0 as usize];
+        let chosen = match &station.out_topic {
+            Some(topic) => Some(topic.to_string()),
+            None => self.out_topics[station_id.0 as usize].and_then(|tag| {
+                match self.read(&[tag]).pop()?.value.value? {
+                    Value::Text(topic) => Some(topic.to_string()),
+                    _ => None,
+                }
+            }),
+        };
+        let Some(chosen) = chosen else {
+            return Err(WriteError::new(
+                WriteError::REFUSED,
+                format!(
+                    "station `{}` has no topic yet: write its OUT_TOPIC tag first",
+                    station.name
+                ),
+            ));
+        };
+        topic::check_name(&chosen).map_err(|why| {
+            WriteError::new(
+                WriteError::REFUSED,
+                format!("`{chosen}` is no topic to publish on: {why}"),
+            )
+        })?;
+        Ok(chosen)
+    }
+}
+
+impl StationOutputs {
+    /// What a tag is in the next payload; `None`: it was never written.
+    fn value<'a>(
+        &'a self,
+        tag: TagId,
+        values: &'a [Written],
+        state: &'a State,
+    ) -> Option<Option<&'a Value>> {
+        let of = |values: &'a [Written]| {
+            values.iter().find(|(other, _)| *other == tag).map(|(_, value)| value.as_ref())
+        };
+        of(values)
+            .or_else(|| self.under_way.iter().rev().find_map(|one| of(&one.values)))
+            .or_else(|| state.table.written(tag))
+    }
+
+    fn is_under_way(&self, tag: TagId) -> bool {
+        self.under_way.iter().any(|one| one.sets(tag))
+    }
+
+    /// What the end of a publication does to its tags, and who hears what. It stays until its
+    /// updates are in the table. `None`: there is no such publication.
+    fn end(&mut self, number: u64, outcome: &WriteOutcome, now: Timestamp) -> Option<Ended> {
+        let position = self.under_way.iter().position(|one| one.number == number)?;
+        let waiters = std::mem::take(&mut self.under_way[position].waiters);
+        let WriteOutcome::Failed(error) = outcome else {
+            let completed = *outcome == WriteOutcome::Completed;
+            let mut values = self.carried_by(position, outcome);
+            values.extend(self.under_way[position].values.iter().cloned());
+            let values = values.into_iter();
+            let updates = values.map(|(tag, value)| ended(tag, value, completed, now)).collect();
+            let told = waiters.into_iter().map(|waiter| (waiter, outcome.clone())).collect();
+            return Some((updates, told));
+        };
+        let values = std::mem::take(&mut self.under_way[position].values);
+        let mut heir = None;
+        for (tag, value) in values {
+            if let Some(carrier) = self.carrier(position, tag) {
+                self.under_way[carrier].values.push((tag, value));
+                heir = heir.max(Some(carrier));
+            }
+        }
+        let mut told = Vec::new();
+        for mut waiter in waiters {
+            match (heir, &self.under_way[position].carried) {
+                (Some(heir), _) => {
+                    waiter.failed.get_or_insert_with(|| error.clone());
+                    self.under_way[heir].waiters.push(waiter);
+                }
+                (None, Some(carried)) => told.push((waiter, carried.clone())),
+                (None, None) => {
+                    let error = waiter.failed.take().unwrap_or_else(|| error.clone());
+                    told.push((waiter, WriteOutcome::Failed(error)));
+                }
+            }
+        }
+        Some((Vec::new(), told))
+    }
+
+    /// The first later payload that carries what a publication writes to a tag, unless a later write
+    /// has replaced it by then.
+    fn carrier(&self, position: usize, tag: TagId) -> Option<usize> {
+        let of_tag = |one: &UnderWay| one.sets(tag) || one.carries.contains(&tag);
+        let next = (position + 1..self.under_way.len()).find(|&at| of_tag(&self.under_way[at]))?;
+        (!self.under_way[next].sets(tag)).then_some(next)
+    }
+
+    /// Values of earlier publications that have not ended, and that left with this one. They need no
+    /// other end if this one is completed.
+    fn carried_by(&mut self, position: usize, outcome: &WriteOutcome) -> Vec<Written> {
+        let mut values = Vec::new();
+        for earlier in 0..position {
+            let tags: Vec<TagId> =
+                self.under_way[earlier].values.iter().map(|(tag, _)| *tag).collect();
+            for tag in tags {
+                if self.carrier(earlier, tag) != Some(position) {
+                    continue;
+                }
+                let one = &mut self.under_way[earlier];
+                one.carried = Some(outcome.clone());
+                values.extend(one.values.iter().filter(|(other, _)| *other == tag).cloned());
+                if *outcome == WriteOutcome::Completed {
+                    one.values.retain(|(other, _)| *other != tag);
+                }
+            }
+        }
+        values
+    }
+}
+
+impl UnderWay {
+    fn sets(&self, tag: TagId) -> bool {
+        self.values.iter().any(|(other, _)| *other == tag)
+    }
+}
+
+/// A tag whose publication left; not completed, nobody knows whether it arrived.
+fn ended(tag: TagId, value: Option<Value>, completed: bool, now: Timestamp) -> TagUpdate {
+    let update = written(tag, value, now);
+    if completed {
+        return update;
+    }
+    TagUpdate { quality: Quality::Uncertain, reason: Reason::CommError, ..update }
+}
+
+#[cfg(test)]
+mod tests;
