@@ -21,7 +21,9 @@ pub(super) fn check(global: &Global) -> Result<(), Failure> {
                 writeln!(out, "{}", json!({ "ok": true, "counts": counts, "diagnostics": [] }))?;
             } else {
                 let folder = config.folder.display();
-                writeln!(out, "{folder}: ok, {lines} lines, {stations} stations, {tags} tags")?;
+                let [lines, stations, tags] =
+                    [counted(lines, "line"), counted(stations, "station"), counted(tags, "tag")];
+                writeln!(out, "{folder}: ok, {lines}, {stations}, {tags}")?;
             }
             Ok(())
         }
@@ -56,9 +58,7 @@ fn path(global: &Global) -> &Path {
 
 /// One line for each mistake, and for a person the place in the file too.
 fn report(diagnostics: &[Diagnostic]) -> String {
-    let count = diagnostics.len();
-    let plural = if count == 1 { "" } else { "s" };
-    let mut text = format!("the configuration has {count} mistake{plural}\n");
+    let mut text = format!("the configuration has {}\n", counted(diagnostics.len(), "mistake"));
     if std::io::stderr().is_terminal() {
         let color = std::env::var_os("NO_COLOR").is_none();
         text.push_str(&config::render(diagnostics, color));
@@ -69,6 +69,10 @@ fn report(diagnostics: &[Diagnostic]) -> String {
     }
     text.truncate(text.trim_end().len());
     text
+}
+
+fn counted(count: usize, word: &str) -> String {
+    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
 }
 
 fn to_json(diagnostic: &Diagnostic) -> serde_json::Value {

@@ -20,7 +20,7 @@ mod renewal;
 mod settlement;
 mod stations;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -59,6 +59,9 @@ const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long writes and unsettled messages may take to end when the process stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Different failures remembered as said; then all may be said again.
+const FAILURES_SAID_MAX: usize = 64;
+
 /// Outgoing bytes beyond which nothing more is read: the peer does not take our acknowledgements.
 const OUTBOUND_BYTES_MAX: usize = 4 << 20;
 
@@ -92,6 +95,8 @@ pub struct LineTask {
     outbound: VecDeque<Bytes>,
     outbound_bytes: usize,
     subscriptions: usize,
+    /// Failed attempts that the log has, each server and cause once until the line is up.
+    failures_said: BTreeSet<(String, String)>,
     /// Ends when the open connection is to be replaced.
     renewal: Option<Renewal>,
     renew: Renew,
@@ -119,6 +124,7 @@ impl LineTask {
             outbound: VecDeque::new(),
             outbound_bytes: 0,
             subscriptions,
+            failures_said: BTreeSet::new(),
             renewal: None,
             renew: Renew::No,
             config,
@@ -463,6 +469,7 @@ impl LineTask {
 
     fn on_up(&mut self, session_present: bool, session_expected: bool) {
         let now = clock::wall();
+        self.failures_said.clear();
         if matches!(self.renew, Renew::Returning(_)) && !session_present {
             // Messages may have been missed: the values are as doubtful as after any interruption.
             self.renewal_failed();
@@ -517,14 +524,25 @@ impl LineTask {
             tracing::info!(line = %self.config.name, %server, "disconnected: {cause}");
         } else if was_up {
             tracing::warn!(line = %self.config.name, %server, retry_in, "connection lost: {cause}");
-        } else {
+        } else if self.is_news(&server, cause) {
             tracing::warn!(line = %self.config.name, %server, retry_in, "cannot connect: {cause}");
+        } else {
+            tracing::debug!(line = %self.config.name, %server, retry_in, "cannot connect: {cause}");
         }
         if matches!(self.renew, Renew::Returning(_)) {
             self.renewal_failed();
         } else if was_up {
             self.stations_down();
         }
+    }
+
+    /// Whether the log does not have this failure yet: an attempt every second for a weekend is
+    /// worth one line, and a new cause another.
+    fn is_news(&mut self, server: &str, cause: &str) -> bool {
+        if self.failures_said.len() >= FAILURES_SAID_MAX {
+            self.failures_said.clear();
+        }
+        self.failures_said.insert((server.to_owned(), cause.to_owned()))
     }
 
     fn on_subscribed(&mut self, granted: &[(String, Result<Qos, String>)]) {

@@ -172,7 +172,7 @@ fn check_says_ok_or_all_that_is_wrong_with_its_place() {
     let driver = Driver::prepare(&plant(Config::new().line(1883, "")));
     let output = driver.run(["check"]);
     assert_eq!(code(&output), 0, "{}", stderr(&output));
-    assert!(stdout(&output).contains("1 lines, 1 stations, 3 tags"), "{}", stdout(&output));
+    assert!(stdout(&output).contains("1 line, 1 station, 3 tags"), "{}", stdout(&output));
     let output = driver.run(["--json", "check"]);
     let checked: Json = serde_json::from_str(&stdout(&output)).unwrap();
     assert_eq!((&checked["ok"], &checked["diagnostics"]), (&json!(true), &json!([])));

@@ -327,12 +327,11 @@ fn attempts_are_apart_however_the_broker_fails() {
     }
     assert!((2..=40).contains(&attempts), "{attempts} attempts in two seconds");
     drop(driver);
-    // Nobody listens.
+    // Nobody listens: it tries on, and says so once.
     let driver = Driver::start(&text_station(Config::new().line(free_port(), keys)));
     std::thread::sleep(Duration::from_secs(1));
-    let attempts = driver.count_logged("cannot connect");
-    assert!((1..=25).contains(&attempts), "{attempts} attempts in a second");
     driver.logs(&["Connection refused"]);
+    assert_eq!(driver.count_logged("cannot connect"), 1, "{}", driver.log());
 }
 
 #[test]

@@ -61,7 +61,7 @@ struct Names {
 
 /// Names are looked up by comparing up to this many, then by hash.
 const FEW: usize = 8;
-/// Most steps of an address; longer ones are far below any document's depth limit.
+/// Most steps of an address in a plain plan.
 const DEPTH_MAX: usize = 64;
 
 impl PlainPlan {
