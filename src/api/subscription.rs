@@ -12,9 +12,9 @@ use serde::ser::{SerializeSeq, Serializer};
 use super::connection::Outgoing;
 use super::protocol::{self, After, RpcError, SubscribeParams, Vtq};
 use super::requests::{Named, no_such_tag, resolve};
-use crate::hub::Hub;
 use crate::hub::bounds::FEED_READ_MAX;
 use crate::hub::feed::FeedRead;
+use crate::hub::{Hub, Reading};
 use crate::iotag::{TagId, TagValue, Value};
 
 /// Changes in one notification.
@@ -27,8 +27,11 @@ const NOTIFICATION_BYTES_MAX: usize = 1 << 20;
 pub(super) struct Subscription {
     hub: Arc<Hub>,
     wanted: TagSet,
-    /// Current values that come first.
-    first: Vec<TagId>,
+    /// Current values that come first, as they were when the client asked: every change since is
+    /// sent.
+    first: Vec<Reading>,
+    /// Number of the last change that those values contain.
+    after_snapshot: u64,
     /// The last change that the client has.
     place: u64,
 }
@@ -78,8 +81,14 @@ impl Subscription {
                 token
             }
         };
-        let first = if params.after == After::Now { tags } else { Vec::new() };
-        Ok(Self { hub: Arc::clone(hub), wanted, first, place })
+        let (first, seq) = match params.after {
+            After::Now => hub.snapshot(&tags),
+            After::Oldest | After::Token(_) => (Vec::new(), place),
+        };
+        // Values may be ahead of the disk, the token never is: the changes up to `seq` are in the
+        // values and are not repeated, but the token stays behind until they are durable.
+        let after_snapshot = seq.max(place);
+        Ok(Self { hub: Arc::clone(hub), wanted, first, after_snapshot, place })
     }
 
     /// The answer to the request.
@@ -91,21 +100,15 @@ impl Subscription {
     pub(super) async fn run(mut self, number: u64, outgoing: Outgoing) {
         // Wakes are seen from here on, so that none falls between a look and a wait.
         let mut durable = self.hub.feed().watch();
-        let mut after_snapshot = self.place;
-        if !self.first.is_empty() {
-            let (readings, seq) = self.hub.snapshot(&std::mem::take(&mut self.first));
-            // Values may be ahead of the disk, the token never is: the changes up to `seq` are in
-            // the values and are not repeated, but the token stays behind until they are durable.
-            after_snapshot = seq.max(after_snapshot);
-            let current = readings
-                .into_iter()
-                // A tag that nothing has happened to is no change.
-                .filter(|reading| reading.seq > 0)
-                .map(|reading| Changed { tag: reading.tag, seq: reading.seq, value: reading.value })
-                .collect();
-            if self.send(number, &outgoing, current, Some(self.place)).await.is_err() {
-                return;
-            }
+        let after_snapshot = self.after_snapshot;
+        let current: Vec<Changed> = std::mem::take(&mut self.first)
+            .into_iter()
+            // A tag that nothing has happened to is no change.
+            .filter(|reading| reading.seq > 0)
+            .map(|reading| Changed { tag: reading.tag, seq: reading.seq, value: reading.value })
+            .collect();
+        if self.send(number, &outgoing, current, Some(self.place)).await.is_err() {
+            return;
         }
         loop {
             durable.borrow_and_update();
