@@ -14,6 +14,7 @@
 //! | `life`, `confirmation` | what is wrong with stations, off and simulated ones; ACK_ID |
 //! | `local_socket`, `command_line` | the socket, the commands, their exit codes |
 //! | `campaign` | random cuts and kills while numbered messages flow both ways |
+//! | `scenarios` | hundreds of scenarios: both versions, every transport, under a strict broker |
 //! | `secrets` | where secrets may be seen: nowhere |
 
 #![allow(clippy::disallowed_methods, reason = "a test is outside: it has a clock of its own")]
@@ -23,6 +24,9 @@
 
 #[path = "system/harness/mod.rs"]
 mod harness;
+
+#[path = "system/strict/mod.rs"]
+mod strict;
 
 #[path = "system/campaign.rs"]
 mod campaign;
@@ -54,6 +58,8 @@ mod outputs;
 mod recovery;
 #[path = "system/routing.rs"]
 mod routing;
+#[path = "system/scenarios/mod.rs"]
+mod scenarios;
 #[path = "system/secrets.rs"]
 mod secrets;
 #[path = "system/writes.rs"]

@@ -389,6 +389,11 @@ impl LineTask {
     }
 
     fn open(&mut self, endpoint: &Endpoint) {
+        let outbound = std::mem::take(&mut self.outbound);
+        let left = match std::mem::replace(&mut self.link, Link::Closed) {
+            Link::Closing(transport, until) => Some((transport, outbound, until)),
+            _ => None,
+        };
         self.drop_link();
         let Some(server) = self.server(endpoint) else { return };
         self.hub.line_status(self.id, |status| {
@@ -405,6 +410,9 @@ impl LineTask {
             );
         }
         self.link = Link::Opening(Box::pin(async move {
+            if let Some((transport, outbound, until)) = left {
+                take_leave(transport, outbound, until).await;
+            }
             // The secret first: it may take a while, and a server waits only so long for CONNECT.
             let fresh = credentials::read(&line).await?;
             let options = transport::Options {
@@ -631,6 +639,21 @@ async fn link_event(
         }
         Link::Closing(transport, _) => LinkEvent::Io(transport.io(outbound, inbound, false).await),
     }
+}
+
+/// The last words of a connection leave before the next one begins, however short the pause between
+/// them is: the server learns why, and in this order.
+async fn take_leave(mut transport: Transport, mut outbound: VecDeque<Bytes>, until: Instant) {
+    let leave = async {
+        let mut unread = BytesMut::new();
+        while !outbound.is_empty() || !transport.is_flushed() {
+            if transport.io(&mut outbound, &mut unread, false).await.is_err() {
+                return;
+            }
+        }
+        let _ = transport.close().await;
+    };
+    let _ = tokio::time::timeout_at(until.into(), leave).await;
 }
 
 fn earliest(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {

@@ -294,7 +294,9 @@ pub enum RefusalCause {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match self.cause {
-            RefusalCause::Protocol => "the server does not accept this version of MQTT",
+            RefusalCause::Protocol => {
+                "the server does not speak this version of MQTT: set `mqtt_version = \"5.0\"`"
+            }
             RefusalCause::OnlyOlderProtocol => {
                 "the server speaks MQTT 3.1.1 only: set `mqtt_version = \"3.1.1\"`"
             }

@@ -61,7 +61,12 @@ pub(super) fn check_header(header: &Header) -> Result<(), Fault> {
         3 if length < 3 => "3 or more",
         _ => return Ok(()),
     };
-    let what = format!("its remaining length is {length} where {wanted} is demanded");
+    let hint = match header.first >> 4 {
+        // Properties: the server answers in its own version.
+        2 if length > 2 => ": it seems to speak MQTT 5.0 only, set `mqtt_version = \"5.0\"`",
+        _ => "",
+    };
+    let what = format!("its remaining length is {length} where {wanted} is demanded{hint}");
     Err(Fault::malformed(header.name(), what))
 }
 

@@ -1,0 +1,228 @@
+//! Hundreds of scenarios under the eyes of a strict broker: each in 3.1.1 and 5.0, over TCP, TLS,
+//! WebSocket and WebSocket over TLS, at each QoS where it matters.
+//!
+//! A process has one line for each scenario of its version and transport; all of them are played at
+//! once. Afterwards each line must still take a message and complete writes, must have broken no rule
+//! of the standard (`crate::strict`), and must not have connected in a tight loop; and the log must
+//! say what the scenario expects it to.
+//!
+//! | module | what happens |
+//! |---|---|
+//! | `inbound` | messages of the server, repeated, cut, coalesced, out of place |
+//! | `outbound` | commands, and acknowledgements that are missing, doubled, wrong or refusals |
+//! | `silence` | answers that never come |
+//! | `illegal` | packets that no server may send |
+//! | `limits` | what a server of 5.0 allows |
+//! | `sessions` | kept, lost and unexpected sessions |
+//! | `ends` | refusals, disconnects, referrals, resets |
+//! | `web` | what only WebSocket can do wrong |
+
+mod ends;
+mod illegal;
+mod inbound;
+mod limits;
+mod outbound;
+mod sessions;
+mod silence;
+mod stage;
+mod web;
+
+use std::net::TcpListener;
+use std::panic::AssertUnwindSafe;
+
+use crate::harness::{Config, Driver};
+use crate::strict::{Broker, Transport, Version, certificates, trust};
+use stage::{Scenario, Stage};
+
+/// The whole matrix.
+fn all() -> impl Iterator<Item = &'static Scenario> {
+    let tables = [
+        inbound::SCENARIOS,
+        outbound::SCENARIOS,
+        silence::SCENARIOS,
+        illegal::SCENARIOS,
+        limits::SCENARIOS,
+        sessions::SCENARIOS,
+        ends::SCENARIOS,
+        web::SCENARIOS,
+    ];
+    tables.into_iter().flatten()
+}
+
+/// A scenario with its place in the process.
+struct Run {
+    scenario: &'static Scenario,
+    name: String,
+    qos: u8,
+    listener: TcpListener,
+}
+
+/// The keys of a line, the stations and the tags of one run.
+fn configure(config: Config, run: &Run, version: Version, transport: Transport) -> Config {
+    let name = &run.name;
+    let port = run.listener.local_addr().unwrap().port();
+    let given = |key: &str| {
+        let keys = [run.scenario.keys, run.scenario.keys_5];
+        keys.iter().any(|keys| keys.lines().any(|line| line.starts_with(key)))
+    };
+    let path = if transport.is_web() { "/mqtt" } else { "" };
+    let mut keys = format!(
+        "servers = [\"{}://127.0.0.1:{port}{path}\"]\nmqtt_version = \"{}\"\n",
+        transport.scheme(),
+        version.key()
+    );
+    if transport.is_encrypted() {
+        keys.push_str(&trust(&certificates().ca_file));
+    }
+    if !given("subscribe_qos") {
+        keys.push_str("subscribe_qos = 2\n");
+    }
+    keys.push_str(run.scenario.keys);
+    keys.push('\n');
+    if version.is_5() {
+        keys.push_str(run.scenario.keys_5);
+    }
+    let mut stations = String::new();
+    let mut tags = format!("{name}.in,{name}.in,TxtI,IN_DATA\n");
+    let mut station = |short: &str, more: &str| {
+        stations.push_str(&format!(
+            "[[station]]\nname = \"{name}.{short}\"\nline = \"{name}\"\naddress = \"{short}\"\n{more}\n"
+        ));
+    };
+    station("in", "");
+    for qos in 0..=2 {
+        let keys = format!("out_topic = \"commands/{qos}\"\npublish_qos = {qos}");
+        station(&format!("o{qos}"), &keys);
+        tags.push_str(&format!("{name}.o{qos},{name}.o{qos},Co,OUT_VALUE\n"));
+    }
+    station("or", "out_topic = \"commands/retained\"\npublish_qos = 1\npublish_retain = true");
+    tags.push_str(&format!("{name}.or,{name}.or,Co,OUT_VALUE\n"));
+    config.line_named(name, port, &keys).stations(&stations).tags(&tags)
+}
+
+/// Plays all scenarios of one version over one transport.
+fn play(version: Version, transport: Transport) {
+    // For one that is being written: a part of the name of what is to be played.
+    let wanted = std::env::var("TAGLINE_SCENARIO").unwrap_or_default();
+    let mut runs = Vec::new();
+    for scenario in all() {
+        let fits = scenario.versions.contains(&version) && scenario.transports.contains(&transport);
+        if !fits || !scenario.name.contains(&wanted) {
+            continue;
+        }
+        for &qos in scenario.qos {
+            let name = match scenario.qos {
+                [_] => scenario.name.to_owned(),
+                _ => format!("{}-q{qos}", scenario.name),
+            };
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            runs.push(Run { scenario, name, qos, listener });
+        }
+    }
+    let mut config = Config::new();
+    for run in &runs {
+        config = configure(config, run, version, transport);
+    }
+    let driver = Driver::start(&config);
+    let mut failures: Vec<String> = std::thread::scope(|scope| {
+        let threads: Vec<_> = runs
+            .into_iter()
+            .map(|run| {
+                let driver = &driver;
+                let name = run.name.clone();
+                let play = move || play_one(driver, run, version, transport);
+                (name.clone(), std::thread::Builder::new().name(name).spawn_scoped(scope, play))
+            })
+            .collect();
+        let ends = threads.into_iter().map(|(name, thread)| (name, thread.unwrap().join()));
+        ends.flat_map(|(name, end)| match end {
+            Ok(failures) => failures,
+            Err(_) => vec![format!("{name}: it failed, see above")],
+        })
+        .collect()
+    });
+    if std::env::var_os("TAGLINE_SCENARIO_LOG").is_some() {
+        eprintln!("{}", driver.log());
+    }
+    failures.sort();
+    let count = failures.len();
+    assert!(
+        count == 0,
+        "{count} faults over {transport:?} in {version:?}:\n{}",
+        failures.join("\n")
+    );
+}
+
+/// Plays one scenario; what went wrong.
+fn play_one(driver: &Driver, run: Run, version: Version, transport: Transport) -> Vec<String> {
+    let Run { scenario, name, qos, listener } = run;
+    let broker = Broker::new(listener, version, transport);
+    let mut stage = Stage::new(driver, broker, name.clone(), qos);
+    let played = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        (scenario.run)(&mut stage);
+        stage.works();
+    }));
+    let mut failures = Vec::new();
+    if let Err(why) = played {
+        let text = why.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| why.downcast_ref::<&str>().map(|&text| text.to_owned()));
+        failures.push(format!("{name}: {}", text.unwrap_or_default()));
+    }
+    failures.extend(stage.broker.faults().into_iter().map(|fault| format!("{name}: {fault}")));
+    let log = driver.log();
+    let own = format!("line={name} ");
+    // Fields stand at the end of a line of the log.
+    let is_own = |line: &str| format!("{line} ").contains(&own);
+    for words in &stage.expected_log {
+        let fits = |line: &str| is_own(line) && words.iter().all(|word| line.contains(word));
+        if !log.lines().any(fits) {
+            failures.push(format!("{name}: no log line with {words:?}"));
+        }
+    }
+    if !failures.is_empty() {
+        failures.extend(
+            log.lines().filter(|line| is_own(line)).map(|line| format!("{name}| {line}")),
+        );
+    }
+    failures
+}
+
+#[test]
+fn mqtt_3_1_1_over_tcp() {
+    play(Version::V311, Transport::Tcp);
+}
+
+#[test]
+fn mqtt_3_1_1_over_tls() {
+    play(Version::V311, Transport::Tls);
+}
+
+#[test]
+fn mqtt_3_1_1_over_web_socket() {
+    play(Version::V311, Transport::Ws);
+}
+
+#[test]
+fn mqtt_3_1_1_over_web_socket_and_tls() {
+    play(Version::V311, Transport::Wss);
+}
+
+#[test]
+fn mqtt_5_over_tcp() {
+    play(Version::V50, Transport::Tcp);
+}
+
+#[test]
+fn mqtt_5_over_tls() {
+    play(Version::V50, Transport::Tls);
+}
+
+#[test]
+fn mqtt_5_over_web_socket() {
+    play(Version::V50, Transport::Ws);
+}
+
+#[test]
+fn mqtt_5_over_web_socket_and_tls() {
+    play(Version::V50, Transport::Wss);
+}
