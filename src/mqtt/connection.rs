@@ -137,7 +137,8 @@ impl Connection {
 ///
 /// Two mistakes of widespread brokers are borne, because to close the connection would not mend them,
 /// but repeat them for ever: what is sent again on a resumed session comes all at once, and each answer
-/// makes room for as many messages as the whole window has (mosquitto 2.0.11).
+/// makes room for as many messages as the whole window has (mosquitto 2.0.11). The second is borne of
+/// servers that give themselves to know as that one does; see [`Window::for_server`].
 #[derive(Debug, Default)]
 pub(super) struct Window {
     /// Ids of first transmissions of this connection without an answer.
@@ -150,6 +151,8 @@ pub(super) struct Window {
     others_answered: usize,
     /// Whether an excess has been told.
     is_told: bool,
+    /// Whether a window for each answer is borne.
+    is_lenient: bool,
 }
 
 /// What becomes of a message by its place in the window.
@@ -164,6 +167,13 @@ pub(super) enum Place {
 }
 
 impl Window {
+    /// By what the server allows us: those that are borne announce a receive maximum of their own
+    /// and topic aliases. A server that announces neither is held to the letter.
+    pub(super) fn for_server(limits: &Limits) -> Self {
+        let is_lenient = limits.in_flight_max.is_some() && limits.topic_alias_max > 0;
+        Self { is_lenient, ..Self::default() }
+    }
+
     /// A message has come.
     pub(super) fn take(&mut self, packet_id: u16, dup: bool, maximum: u16) -> Place {
         if dup {
@@ -172,7 +182,7 @@ impl Window {
         self.taken += 1;
         let place = if self.open.len() < usize::from(maximum) + self.others_answered {
             Place::Free
-        } else if self.taken <= u64::from(maximum) * (1 + self.answers) {
+        } else if self.is_lenient && self.taken <= u64::from(maximum) * (1 + self.answers) {
             Place::Excess { is_first: !std::mem::replace(&mut self.is_told, true) }
         } else {
             return Place::None;

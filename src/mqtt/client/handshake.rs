@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{Client, Credentials, Event, Output, Phase, PublishOutcome};
 use crate::mqtt::bounds;
-use crate::mqtt::connection::{Connection, Gated, Request};
+use crate::mqtt::connection::{Connection, Gated, Request, Window};
 use crate::mqtt::error::{Fault, Unsendable};
 use crate::mqtt::packet::{Connack, Connect, Outbound, RefusalCause, Subscription};
 use crate::mqtt::planted::{Bug, planted};
@@ -148,6 +148,7 @@ impl Client {
         let connection = &mut self.connection;
         connection.up_since = Some(now);
         connection.limits = connack.limits.clone();
+        connection.window = Window::for_server(&connection.limits);
         let configured = usize::from(self.options.publish_in_flight);
         connection.in_flight_max = match (connection.limits.in_flight_max, configured) {
             (None, 0) => bounds::IN_FLIGHT_MAX,

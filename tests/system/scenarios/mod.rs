@@ -180,9 +180,8 @@ fn play_one(driver: &Driver, run: Run, version: Version, transport: Transport) -
         }
     }
     if !failures.is_empty() {
-        failures.extend(
-            log.lines().filter(|line| is_own(line)).map(|line| format!("{name}| {line}")),
-        );
+        failures
+            .extend(log.lines().filter(|line| is_own(line)).map(|line| format!("{name}| {line}")));
     }
     failures
 }
