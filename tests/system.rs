@@ -11,6 +11,7 @@
 //! | `outputs` | JSON documents and line protocol composed of output tags, cyclic publication |
 //! | `explain` | where a value comes from; what a message would do |
 //! | `hostile` | what brokers and payloads must not be able to do |
+//! | `certificates`, `flood` | wrong certificates and what is said of them; 100,000 messages |
 //! | `life`, `confirmation` | what is wrong with stations, off and simulated ones; ACK_ID |
 //! | `local_socket`, `command_line` | the socket, the commands, their exit codes |
 //! | `campaign` | random cuts and kills while numbered messages flow both ways |
@@ -30,6 +31,8 @@ mod strict;
 
 #[path = "system/campaign.rs"]
 mod campaign;
+#[path = "system/certificates.rs"]
+mod certificates;
 #[path = "system/command_line.rs"]
 mod command_line;
 #[path = "system/confirmation.rs"]
@@ -42,6 +45,8 @@ mod duties;
 mod exactly_once;
 #[path = "system/explain.rs"]
 mod explain;
+#[path = "system/flood.rs"]
+mod flood;
 #[path = "system/from_broker.rs"]
 mod from_broker;
 #[path = "system/hostile.rs"]

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value as Json, json};
+use serde_json::json;
 
 use crate::harness::packet::{Packet, again, encode, frame, publish, text};
 use crate::harness::{Config, Driver, FakeBroker, Mosquitto, Next, eventually};
@@ -292,58 +292,6 @@ fn random_bytes_never_stop_the_line() {
     link.send(&publish("plant/text", "alive", 1, 1));
     link.expect(&Packet::Puback(1));
     driver.has("text.data", "alive", "ok");
-}
-
-#[test]
-fn a_flood_does_not_hold_up_writes_and_pings() {
-    let broker = FakeBroker::start();
-    let keys = "subscribe_qos = 1\nkeep_alive = \"1s\"\nping_interval = \"0s\"\npublish_qos = 1";
-    let config = text_station(Config::new().line(broker.port, keys))
-        .station("out", "status/out", "out_topic = \"cmd/out\"")
-        .tags("out.value,out,Co,OUT_VALUE");
-    let driver = Driver::start(&config);
-    let mut link = broker.accept_session(false);
-    driver.up();
-    let mut socket = driver.socket();
-    // The consumer of the socket does not read.
-    let _stopped = driver.subscribe(&["*"], Json::Null);
-    let mut requests = Vec::new();
-    let (mut sent, mut acknowledged, mut written) = (0_u32, 0_u32, 0_u32);
-    let mut slowest = Duration::ZERO;
-    let mut asked = Instant::now();
-    while acknowledged < 20_000 {
-        while sent < acknowledged + 500 && sent < 20_000 {
-            let batch: Vec<Packet> = (0..100)
-                .map(|place| {
-                    let id = u16::try_from((sent + place) % 60_000 + 1).unwrap();
-                    publish("plant/text", format!("message {}", sent + place), 1, id)
-                })
-                .collect();
-            link.send_all(&batch);
-            sent += 100;
-        }
-        if requests.len() as u32 == written && written < 20 {
-            let write = json!([{ "name": "out.value", "value": written }]);
-            requests.push(socket.request("tag.write", json!({ "writes": write })));
-            asked = Instant::now();
-        }
-        match link.next() {
-            Packet::Puback(_) => acknowledged += 1,
-            Packet::Publish(publish) => {
-                slowest = slowest.max(asked.elapsed());
-                link.send(&Packet::Puback(publish.id));
-                written += 1;
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-    for request in requests {
-        let result = socket.answer(request).unwrap();
-        assert_eq!(result["results"][0]["outcome"], "completed");
-    }
-    assert_eq!(written, 20);
-    assert!(slowest < Duration::from_secs(2), "a write waited {slowest:?}");
-    driver.has("text.data", "message 19999", "ok");
 }
 
 #[test]

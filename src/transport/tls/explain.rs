@@ -118,17 +118,19 @@ impl Context {
                 let (now, then) = (timestamp(*time), timestamp(*not_after));
                 format!(
                     "the server's certificate{} expired on {then}, {} ago; this machine's clock says \
-                     {now}: renew the certificate, or check this machine's clock if that is wrong",
+                     {}: renew the certificate, or check this machine's clock if that is wrong",
                     self.named(|certificate| certificate.not_after == then),
                     span(now.duration_since(then)),
+                    hour(now),
                 )
             }
             CertificateError::NotValidYetContext { time, not_before } => {
                 let (now, then) = (timestamp(*time), timestamp(*not_before));
                 format!(
                     "the server's certificate{} is not valid before {then}; this machine's clock \
-                     says {now}: check this machine's clock, then the certificate",
+                     says {}: check this machine's clock, then the certificate",
                     self.named(|certificate| certificate.not_before == then),
+                    hour(now),
                 )
             }
             CertificateError::NotValidForNameContext { .. } | CertificateError::NotValidForName => {
@@ -359,11 +361,16 @@ fn timestamp(time: UnixTime) -> Timestamp {
     Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX)
 }
 
+/// To the hour, and no finer below: the log says a failure once for each of its texts.
+fn hour(now: Timestamp) -> String {
+    now.strftime("%Y-%m-%d %H h UTC").to_string()
+}
+
 fn span(duration: SignedDuration) -> String {
     let (days, hours) = (duration.as_hours() / 24, duration.as_hours());
     match (days, hours) {
         (2.., _) => format!("{days} days"),
         (_, 2..) => format!("{hours} hours"),
-        _ => format!("{} minutes", duration.as_mins()),
+        _ => "less than two hours".to_owned(),
     }
 }

@@ -163,7 +163,7 @@ fn cut(stage: &mut Stage<'_>, cut: Cut) {
     assert_eq!(stage.take_write(&mut link), "7");
     assert_eq!(stage.outcome(write), "completed");
     if stage.broker.transport.is_web() && matches!(cut, Cut::Fragments(_)) {
-        assert!(link.carrier.pongs().len() > 50, "pings within messages are answered");
+        assert!(link.carrier.pongs().len() >= 4, "pings within messages are answered");
         assert!(link.carrier.pongs().iter().all(|pong| pong == b"between"));
     }
     link.cut = Cut::Whole;

@@ -147,11 +147,11 @@ fn full_window_stalls_nothing(stage: &mut Stage<'_>) {
     let stuck = stage.write(stage.qos, 1);
     let waits = stage.write(stage.qos, 2);
     let publish = link.expect_publish();
-    link.answer_pings = false;
     // Messages of every QoS, and a ping.
     stage.deliver(&mut link, "zero", 0, 0);
     stage.deliver(&mut link, "one", 1, 1);
     stage.deliver(&mut link, "two", 2, 2);
+    link.answer_pings = false;
     link.expect(&Packet::Pingreq);
     link.send(&Packet::Pingresp);
     link.answer_pings = true;

@@ -158,10 +158,14 @@ fn play_one(driver: &Driver, run: Run, version: Version, transport: Transport) -
     let Run { scenario, name, qos, listener } = run;
     let broker = Broker::new(listener, version, transport);
     let mut stage = Stage::new(driver, broker, name.clone(), qos);
+    let begun = std::time::Instant::now();
     let played = std::panic::catch_unwind(AssertUnwindSafe(|| {
         (scenario.run)(&mut stage);
         stage.works();
     }));
+    if std::env::var_os("TAGLINE_SCENARIO_LOG").is_some() {
+        eprintln!("{version:?} {transport:?} {name}: {:?}", begun.elapsed());
+    }
     let mut failures = Vec::new();
     if let Err(why) = played {
         let text = why.downcast_ref::<String>().cloned();

@@ -300,7 +300,7 @@ impl Judge {
             Kind::Pubcomp => next(&mut self.awaited_pubcomps, id, "PUBCOMP"),
             Kind::Pubrel => {
                 let is_awaited = self.awaited_pubrels.front() == Some(&id);
-                if !is_awaited && self.doubled.remove(&id) && !unknown {
+                if !is_awaited && self.doubled.contains(&id) && !unknown {
                     return Ok(());
                 }
                 if !is_awaited && (self.allowed_pubrels.remove(&id) || self.lost.contains(&id)) {
