@@ -290,6 +290,8 @@ pub struct Client {
     waiting_bytes: usize,
     /// Publishes whose failure is told once their records are gone.
     retracted: VecDeque<Retracted>,
+    /// Removal of the last record whose message must not come back behind later ones.
+    last_retraction: ChangeSeq,
     /// When the outcome of a publish is due, with a serial number that makes it unique.
     deadlines: BTreeMap<(Instant, u64), Awaited>,
     last_serial: u64,
@@ -352,6 +354,7 @@ impl Client {
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             retracted: VecDeque::new(),
+            last_retraction: ChangeSeq(0),
             deadlines: BTreeMap::new(),
             last_serial: 0,
             last_seq: ChangeSeq(0),
@@ -540,7 +543,9 @@ impl Client {
                 let waits = self.session.outgoing.get(&packet_id).is_some_and(|outgoing| {
                     outgoing.order == order && outgoing.sending == Sending::Gated
                 });
-                if waits {
+                if waits && self.is_behind_retraction(packet_id) {
+                    self.connection.gate.push_front((self.last_retraction, gated.clone()));
+                } else if waits {
                     self.transmit_outgoing(now, packet_id)?;
                 }
             }

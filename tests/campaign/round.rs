@@ -47,6 +47,7 @@ pub fn run(plan: &Plan) -> (Verdict, Kills) {
     let network = Network::start(server.port(), plan.bytes, plan.seed);
     let mut driver = Driver::prepare(&configuration(network.port, plan));
     driver.spawn();
+    let mut starts = 1;
     let socket = driver.socket_path();
     if let Server::Mosquitto(broker, plant) = &mut server {
         // Before it has subscribed, a broker has nothing to keep for it.
@@ -60,7 +61,11 @@ pub fn run(plan: &Plan) -> (Verdict, Kills) {
     let mut verdict = Verdict::default();
     for (pause, event) in &plan.events {
         std::thread::sleep(*pause);
-        if let Some(kind) = make(*event, &mut driver, &mut server, &mut consumer, &network) {
+        let kind = make(*event, &mut driver, starts, &mut server, &mut consumer, &network);
+        if matches!(event, Event::KillDriver(_) | Event::StopDriver) {
+            starts += 1;
+        }
+        if let Some(kind) = kind {
             *kills.entry(kind).or_default() += 1;
         }
         if let Some(status) = driver.ended() {
@@ -119,6 +124,7 @@ fn configuration(port: u16, plan: &Plan) -> Config {
 fn make(
     event: Event,
     driver: &mut Driver,
+    starts: usize,
     server: &mut Server,
     consumer: &mut Consumer,
     network: &Network,
@@ -131,10 +137,14 @@ fn make(
             Some("driver killed")
         }
         Event::StopDriver => {
-            // A process that has not come to listening for signals yet is killed by it.
-            let listens = driver.log().contains("started");
+            // A process that has not come to listening for signals yet is killed by them.
+            let log = driver.folder().join(format!("log-{starts}.txt"));
+            eventually("the driver has started", || {
+                let log = std::fs::read_to_string(&log).unwrap_or_default();
+                log.contains("INFO started").then_some(())
+            });
             let status = driver.terminate();
-            assert!(!listens || status.success(), "SIGTERM: {status}\n{}", driver.log());
+            assert!(status.success(), "SIGTERM: {status}");
             driver.spawn();
             Some("driver stopped")
         }

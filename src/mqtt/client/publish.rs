@@ -247,7 +247,16 @@ impl Client {
         };
         let seq = if skips { self.durable } else { outgoing.record };
         let gated = Gated::Outgoing { packet_id, order: outgoing.order };
+        let seq = if self.is_behind_retraction(packet_id) { self.last_retraction } else { seq };
         self.pass_gate(now, seq, gated)
+    }
+
+    /// Whether a message has to wait until the record of one before it, which was taken back, is gone:
+    /// after a crash that one would be sent again, behind this one.
+    pub(super) fn is_behind_retraction(&self, packet_id: u16) -> bool {
+        let outgoing = self.session.outgoing.get(&packet_id);
+        let publishes = outgoing.is_some_and(|it| matches!(it.stage, Stage::Publish(_)));
+        publishes && self.last_retraction > self.durable && !planted(Bug::PublishBeforeDurable)
     }
 
     pub(super) fn transmit_outgoing(&mut self, now: Instant, packet_id: u16) -> Result<(), Fault> {
@@ -310,7 +319,7 @@ impl Client {
         let left = self.session.outgoing.get(&packet_id).is_some_and(|outgoing| outgoing.left);
         if left {
             let reason = format!("{reason}, but it was sent before, which may have happened");
-            self.finish(packet_id, PublishOutcome::Uncertain(reason));
+            self.last_retraction = self.finish(packet_id, PublishOutcome::Uncertain(reason));
         } else {
             self.retract(now, packet_id, reason);
         }
@@ -445,6 +454,7 @@ impl Client {
     fn retract(&mut self, now: Instant, packet_id: u16, reason: String) {
         let waiter = self.session.outgoing.get_mut(&packet_id).and_then(|it| it.waiter.take());
         let removal = self.finish(packet_id, PublishOutcome::Completed);
+        self.last_retraction = removal;
         let Some(Waiter { token, .. }) = waiter else { return };
         let waiter = self.await_outcome(token, now + bounds::REMOVAL_TIME, Awaited::Retracted);
         self.retracted.push_back(Retracted { removal, waiter, reason });

@@ -254,3 +254,29 @@ fn a_publish_whose_record_is_late_never_leaves() {
     assert!(matches!(harness.outcomes()[..], [(2, PublishOutcome::Uncertain(_))]));
     assert_eq!(harness.client.unfinished(), 0);
 }
+
+#[test]
+fn what_was_taken_back_cannot_come_behind_later_messages_after_a_crash() {
+    let mut harness = Harness::up(persistent());
+    harness.durable();
+    let now = harness.now;
+    let publish_until = |harness: &mut Harness, token, deadline| {
+        let publication = publication("t", 1);
+        let token = PublishToken(token);
+        let command = Command::Publish { token, publication, deadline };
+        harness.client.handle_command(now, command);
+        harness.drain();
+    };
+    publish_until(&mut harness, 1, now + seconds(1));
+    publish_until(&mut harness, 2, now + seconds(60));
+    let records = harness.client.last_seq;
+    harness.wait(seconds(1));
+    // Both records are on disk, the removal of the first one is not: a crash would send it.
+    harness.input(Input::Durable(records));
+    assert!(harness.take_sent().is_empty());
+    publish_until(&mut harness, 3, now + seconds(60));
+    assert!(harness.take_sent().is_empty());
+    harness.durable();
+    assert_eq!(harness.take_sent(), [publish(0x32, 2), publish(0x32, 3)].concat());
+    assert_failed(&mut harness, &[1], "in time");
+}
