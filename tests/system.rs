@@ -14,6 +14,7 @@
 //! | `certificates`, `flood` | wrong certificates and what is said of them; 100,000 messages |
 //! | `life`, `confirmation` | what is wrong with stations, off and simulated ones; ACK_ID |
 //! | `local_socket`, `command_line` | the socket, the commands, their exit codes |
+//! | `consumers`, `disk_full` | consumers that stop reading; a disk that takes nothing for a while |
 //! | `campaign` | random cuts and kills while numbered messages flow both ways |
 //! | `scenarios` | hundreds of scenarios: both versions, every transport, under a strict broker |
 //! | `secrets` | where secrets may be seen: nowhere |
@@ -39,6 +40,10 @@ mod command_line;
 mod confirmation;
 #[path = "system/connection.rs"]
 mod connection;
+#[path = "system/consumers.rs"]
+mod consumers;
+#[path = "system/disk_full.rs"]
+mod disk_full;
 #[path = "system/duties.rs"]
 mod duties;
 #[path = "system/exactly_once.rs"]

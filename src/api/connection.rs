@@ -15,6 +15,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::protocol::{self, Call, REQUEST_BYTES_MAX, Request, RpcError};
+use super::subscription::Ended;
 use super::{explain, requests, subscription};
 use crate::hub::Hub;
 
@@ -50,14 +51,19 @@ pub(super) async fn serve(stream: UnixStream, hub: Arc<Hub>, mut stop: watch::Re
     };
     let mut sender = tokio::spawn(send(writer, lines));
     let mut buffer = BytesMut::new();
+    // What was looked through without finding the end of a line.
+    let mut searched = 0;
     loop {
-        while let Some(end) = memchr::memchr(b'\n', &buffer) {
-            let line = buffer.split_to(end + 1);
+        let mut end = memchr::memchr(b'\n', &buffer[searched..]).map(|end| searched + end);
+        while let Some(length) = end.filter(|end| *end < REQUEST_BYTES_MAX) {
+            let line = buffer.split_to(length + 1);
             if client.handle(line.trim_ascii()).await.is_err() {
                 return;
             }
+            end = memchr::memchr(b'\n', &buffer);
         }
-        if buffer.len() >= REQUEST_BYTES_MAX {
+        searched = buffer.len();
+        if end.is_some() || buffer.len() >= REQUEST_BYTES_MAX {
             let why = format!("a request is larger than {} MiB", REQUEST_BYTES_MAX >> 20);
             let error = RpcError::new(RpcError::INVALID_REQUEST, why);
             let _ = client.outgoing.send(protocol::answer(None, Err::<(), _>(error))).await;
@@ -72,7 +78,12 @@ pub(super) async fn serve(stream: UnixStream, hub: Arc<Hub>, mut stop: watch::Re
             _ = stop.wait_for(|&stop| stop) => break,
             // The client reads no more.
             _ = &mut sender => return,
-            Some(_) = client.tasks.join_next() => {}
+            Some(ended) = client.tasks.join_next() => {
+                // Who cannot be served without a gap comes back with a token, and is told then.
+                if matches!(ended, Ok(Ended::Interrupted)) {
+                    break;
+                }
+            }
         }
     }
     // A client may close its sending side and still wait for answers, as `nc -N` does; so it is
@@ -95,7 +106,7 @@ async fn send(mut writer: OwnedWriteHalf, mut lines: mpsc::Receiver<Vec<u8>>) {
 struct Client {
     hub: Arc<Hub>,
     outgoing: Outgoing,
-    tasks: JoinSet<()>,
+    tasks: JoinSet<Ended>,
     writes: Arc<Semaphore>,
     subscriptions: BTreeMap<u64, AbortHandle>,
     last_subscription: u64,
@@ -200,6 +211,7 @@ impl Client {
             if let Some(id) = id {
                 let _ = outgoing.send(protocol::answer(Some(&id), Ok(result))).await;
             }
+            Ended::InOrder
         });
         None
     }

@@ -2,7 +2,8 @@
 //!
 //! A subscription owns nothing but its place. Changes come from the feed's memory, or from the
 //! journal when the client has fallen behind it; the next ones are fetched when the client has
-//! taken the last ones.
+//! taken the last ones. Changes that the disk does not take are sent with `"durable": false` and the
+//! token of the last one that is on disk: `docs/decisions/0015-disk-full.md`.
 
 use std::sync::Arc;
 
@@ -13,9 +14,10 @@ use super::connection::Outgoing;
 use super::protocol::{self, After, RpcError, SubscribeParams, Vtq};
 use super::requests::{Named, no_such_tag, resolve};
 use crate::hub::bounds::FEED_READ_MAX;
-use crate::hub::feed::FeedRead;
+use crate::hub::feed::{Block, FeedRead};
 use crate::hub::{Hub, Reading};
 use crate::iotag::{TagId, TagValue, Value};
+use crate::store::StoreError;
 
 /// Changes in one notification.
 const NOTIFICATION_CHANGES_MAX: usize = 500;
@@ -32,8 +34,21 @@ pub(super) struct Subscription {
     first: Vec<Reading>,
     /// Number of the last change that those values contain.
     after_snapshot: u64,
-    /// The last change that the client has.
+    /// The last change on disk that the client has.
     place: u64,
+    /// The last change that was looked at before it was on disk.
+    shown: u64,
+    /// Whether a change was sent whose token is still to come.
+    owes_token: bool,
+}
+
+/// How a task of a client ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// As it should, or with its client.
+    InOrder,
+    /// A subscription cannot go on without a gap; the client has been told.
+    Interrupted,
 }
 
 struct TagSet(Vec<u64>);
@@ -88,7 +103,8 @@ impl Subscription {
         // Values may be ahead of the disk, the token never is: the changes up to `seq` are in the
         // values and are not repeated, but the token stays behind until they are durable.
         let after_snapshot = seq.max(place);
-        Ok(Self { hub: Arc::clone(hub), wanted, first, after_snapshot, place })
+        let hub = Arc::clone(hub);
+        Ok(Self { hub, wanted, first, after_snapshot, place, shown: 0, owes_token: false })
     }
 
     /// The answer to the request.
@@ -96,97 +112,125 @@ impl Subscription {
         serde_json::json!({ "subscription": number, "token": protocol::token(self.place) })
     }
 
-    /// Sends changes until the client is gone.
-    pub(super) async fn run(mut self, number: u64, outgoing: Outgoing) {
+    /// Sends changes until the client is gone, or some of them are.
+    pub(super) async fn run(mut self, number: u64, outgoing: Outgoing) -> Ended {
+        let interruption = match self.serve(number, &outgoing).await {
+            Ok(()) | Err(Stop::Gone) => return Ended::InOrder,
+            Err(Stop::Interrupted(error)) => error,
+        };
+        #[derive(Serialize)]
+        struct Params {
+            subscription: u64,
+            token: String,
+            error: RpcError,
+        }
+        tracing::warn!("a subscriber cannot be served any more: {}", interruption.message);
+        let token = protocol::token(self.place);
+        let params = Params { subscription: number, token, error: interruption };
+        let _ = outgoing.send(protocol::notification("tag.interrupted", params)).await;
+        Ended::Interrupted
+    }
+
+    async fn serve(&mut self, number: u64, outgoing: &Outgoing) -> Result<(), Stop> {
         // Wakes are seen from here on, so that none falls between a look and a wait.
         let mut durable = self.hub.feed().watch();
-        let after_snapshot = self.after_snapshot;
         let current: Vec<Changed> = std::mem::take(&mut self.first)
             .into_iter()
             // A tag that nothing has happened to is no change.
             .filter(|reading| reading.seq > 0)
             .map(|reading| Changed { tag: reading.tag, seq: reading.seq, value: reading.value })
             .collect();
-        if self.send(number, &outgoing, current, Some(self.place)).await.is_err() {
-            return;
-        }
+        self.send(number, outgoing, &current, Token::At(self.place)).await?;
         loop {
             durable.borrow_and_update();
-            let read = self.hub.feed().read_after(self.place, FEED_READ_MAX);
+            let read = self.hub.feed().read_after(self.place, self.shown, FEED_READ_MAX);
             let (changes, place) = match read {
                 FeedRead::UpToDate => {
-                    if durable.changed().await.is_err() {
-                        return;
-                    }
+                    durable.changed().await.map_err(|_| Stop::Gone)?;
                     continue;
                 }
-                FeedRead::Blocks(blocks) => {
-                    let place = blocks.last().and_then(|block| block.last()).map(|last| last.seq);
-                    let changes = blocks
-                        .iter()
-                        .flat_map(|block| block.iter())
-                        .filter(|change| change.seq > after_snapshot.max(self.place))
-                        .filter(|change| self.wanted.contains(change.tag))
-                        .map(|change| Changed {
-                            tag: change.tag,
-                            seq: change.seq,
-                            value: change.value.clone(),
-                        })
-                        .collect();
-                    (changes, place)
+                FeedRead::Provisional(blocks) => {
+                    let changes = self.wanted_of(&blocks);
+                    self.shown = last_of(&blocks).unwrap_or(self.shown);
+                    self.owes_token |= !changes.is_empty();
+                    self.send(number, outgoing, &changes, Token::Provisional(self.place)).await?;
+                    continue;
                 }
-                FeedRead::TooOld => match self.read_journal(after_snapshot).await {
-                    Some(found) => found,
-                    None => return,
-                },
+                FeedRead::Blocks(blocks) => (self.wanted_of(&blocks), last_of(&blocks)),
+                FeedRead::TooOld => self.read_journal().await?,
             };
             self.place = place.unwrap_or(self.place).max(self.place);
-            if self.send(number, &outgoing, changes, None).await.is_err() {
-                return;
+            self.send(number, outgoing, &changes, Token::OfLast).await?;
+            if self.owes_token && self.place >= self.shown {
+                self.owes_token = false;
+                if changes.is_empty() {
+                    self.send_token(number, outgoing).await?;
+                }
             }
         }
     }
 
-    /// The next changes from disk, and the place behind them; `None`: the journal cannot be read.
-    async fn read_journal(&self, after_snapshot: u64) -> Option<(Vec<Changed>, Option<u64>)> {
+    /// The last change that the client has, or that is not meant for it.
+    fn seen(&self) -> u64 {
+        self.after_snapshot.max(self.place).max(self.shown)
+    }
+
+    fn wanted_of(&self, blocks: &[Block]) -> Vec<Changed> {
+        let seen = self.seen();
+        let changes = blocks.iter().flat_map(|block| block.iter());
+        let wanted = changes.filter(|change| change.seq > seen && self.wanted.contains(change.tag));
+        wanted.map(|it| Changed { tag: it.tag, seq: it.seq, value: it.value.clone() }).collect()
+    }
+
+    /// The next changes from disk, and the place behind them.
+    async fn read_journal(&self) -> Result<(Vec<Changed>, Option<u64>), Stop> {
         let hub = Arc::clone(&self.hub);
         let place = self.place;
         // Before the look: whatever is durable by now is found by it.
         let durable = hub.feed().durable_seq();
-        let read =
-            tokio::task::spawn_blocking(move || hub.journal_after(place, FEED_READ_MAX)).await;
-        let entries = match read {
-            Ok(Ok(entries)) => entries,
-            Ok(Err(error)) => {
-                tracing::error!(%error, "a subscriber cannot be served from the journal");
-                return None;
-            }
-            Err(_) => return None,
-        };
+        let read = tokio::task::spawn_blocking(move || {
+            let entries = hub.journal_after(place, FEED_READ_MAX)?;
+            // Behind the look: what is removed during it counts as removed.
+            Ok::<_, StoreError>((entries, hub.journal_oldest()?))
+        });
+        let read = read.await.map_err(|error| error.to_string());
+        let read = read.and_then(|read| read.map_err(|error| error.to_string()));
+        let internal = |why| Stop::Interrupted(RpcError::new(RpcError::INTERNAL, why));
+        let (entries, oldest) = read.map_err(internal)?;
+        let follows = entries.first().is_some_and(|entry| entry.seq == place + 1);
+        let lost_until = oldest.map_or(durable, |oldest| oldest - 1);
+        if !follows && lost_until > place {
+            return Err(Stop::Interrupted(too_old(place, lost_until)));
+        }
         // Numbers are skipped at a restart: an empty journal is no reason to look again.
         let place = entries.last().map_or(durable, |last| last.seq);
+        let seen = self.seen();
         let changes = entries
             .into_iter()
-            .filter(|entry| entry.seq > after_snapshot.max(self.place))
+            .filter(|entry| entry.seq > seen)
             .filter_map(|entry| {
                 let tag = self.hub.tag_named(&entry.name)?;
                 let wanted = self.wanted.contains(tag);
                 wanted.then_some(Changed { tag, seq: entry.seq, value: entry.value })
             })
             .collect();
-        Some((changes, Some(place)))
+        Ok((changes, Some(place)))
     }
 
-    /// Sends changes in notifications of bounded size; the token of each is its last change, unless
-    /// one is given.
+    /// Says that all that was sent is on disk.
+    async fn send_token(&self, number: u64, outgoing: &Outgoing) -> Result<(), Stop> {
+        self.notify(number, outgoing, &[], self.place, true).await
+    }
+
+    /// Sends changes in notifications of bounded size.
     async fn send(
         &self,
         number: u64,
         outgoing: &Outgoing,
-        changes: Vec<Changed>,
-        token: Option<u64>,
-    ) -> Result<(), ()> {
-        let mut rest = &changes[..];
+        changes: &[Changed],
+        token: Token,
+    ) -> Result<(), Stop> {
+        let mut rest = changes;
         while !rest.is_empty() {
             let mut bytes = 0;
             let within = rest
@@ -200,23 +244,64 @@ impl Subscription {
                 .count();
             let (part, later) = rest.split_at(within);
             rest = later;
-            let last = part.last().map_or(0, |change| change.seq);
-            #[derive(Serialize)]
-            struct Params<'a> {
-                subscription: u64,
-                token: String,
-                changes: Changes<'a>,
-            }
-            let params = Params {
-                subscription: number,
-                token: protocol::token(token.unwrap_or(last)),
-                changes: Changes { hub: &self.hub, changes: part },
+            let (place, durable) = match token {
+                Token::OfLast => (part.last().map_or(0, |change| change.seq), true),
+                Token::At(place) => (place, true),
+                Token::Provisional(place) => (place, false),
             };
-            let line = protocol::notification("tag.changed", params);
-            outgoing.send(line).await.map_err(|_| ())?;
+            self.notify(number, outgoing, part, place, durable).await?;
         }
         Ok(())
     }
+
+    async fn notify(
+        &self,
+        number: u64,
+        outgoing: &Outgoing,
+        changes: &[Changed],
+        place: u64,
+        durable: bool,
+    ) -> Result<(), Stop> {
+        #[derive(Serialize)]
+        struct Params<'a> {
+            subscription: u64,
+            token: String,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            durable: Option<bool>,
+            changes: Changes<'a>,
+        }
+        let params = Params {
+            subscription: number,
+            token: protocol::token(place),
+            durable: (!durable).then_some(false),
+            changes: Changes { hub: &self.hub, changes },
+        };
+        let line = protocol::notification("tag.changed", params);
+        outgoing.send(line).await.map_err(|_| Stop::Gone)
+    }
+}
+
+/// Why a subscription ends.
+enum Stop {
+    /// The client is gone, or the process stops.
+    Gone,
+    /// Changes are missing.
+    Interrupted(RpcError),
+}
+
+/// Which token a notification has.
+#[derive(Clone, Copy)]
+enum Token {
+    /// That of its last change.
+    OfLast,
+    /// This one, whatever is sent.
+    At(u64),
+    /// This one; the changes are not on disk.
+    Provisional(u64),
+}
+
+fn last_of(blocks: &[Block]) -> Option<u64> {
+    blocks.last().and_then(|block| block.last()).map(|last| last.seq)
 }
 
 /// Whether every change since a token can still be had.
@@ -234,14 +319,18 @@ async fn check_token(hub: &Arc<Hub>, token: u64) -> Result<(), RpcError> {
     if token >= lost_until {
         return Ok(());
     }
+    Err(too_old(token, lost_until))
+}
+
+fn too_old(token: u64, lost_until: u64) -> RpcError {
     let oldest = protocol::token(lost_until);
-    Err(RpcError {
+    RpcError {
         code: RpcError::TOKEN_TOO_OLD,
         message: format!(
             "the journal no longer reaches back to {token}; its oldest token is {oldest}"
         ),
         data: Some(serde_json::json!({ "oldest": oldest })),
-    })
+    }
 }
 
 async fn oldest(hub: &Arc<Hub>) -> Result<Option<u64>, RpcError> {

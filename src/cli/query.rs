@@ -96,6 +96,10 @@ pub(super) fn watch(global: &Global, watch: &Watch) -> Result<(), Failure> {
             return Ok(());
         }
         let Some(notification) = client.next_notification(wait)? else { return Ok(()) };
+        if notification["method"] == "tag.interrupted" {
+            let why = text(&notification["params"]["error"]["message"]);
+            return Err(Failure::Failed(format!("changes are missing: {why}")));
+        }
         if notification["method"] != "tag.changed" {
             continue;
         }

@@ -1,8 +1,9 @@
-//! Durable changes on their way to subscribers.
+//! Changes on their way to subscribers.
 //!
 //! The store's thread publishes what has reached the disk; every subscriber reads at its own pace
 //! from its own place. The last changes are kept in memory; who falls behind that reads the
-//! journal, so that a slow consumer costs nothing but its place.
+//! journal, so that a slow consumer costs nothing but its place. While the disk takes nothing,
+//! what waits for it is shown all the same, marked: `docs/decisions/0015-disk-full.md`.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -17,7 +18,7 @@ use crate::store::Change;
 /// Changes that were committed together, in order.
 pub type Block = Arc<[Change]>;
 
-/// The recent durable changes, and the number of the last one.
+/// The recent durable changes, the number of the last one, and what is shown before it is durable.
 #[derive(Debug)]
 pub struct Feed {
     recent: Mutex<Recent>,
@@ -31,6 +32,10 @@ struct Recent {
     bytes: usize,
     /// Everything after this number is in `blocks`.
     complete_after: u64,
+    /// While the disk takes nothing: changes behind `blocks`, without a gap.
+    provisional: VecDeque<Block>,
+    /// Number of the last change that was ever among them.
+    shown: u64,
 }
 
 /// What [`Feed::read_after`] found.
@@ -38,6 +43,8 @@ struct Recent {
 pub enum FeedRead {
     /// Blocks that hold changes after the number asked for (the first may begin before it).
     Blocks(Vec<Block>),
+    /// Nothing newer is on disk; these wait for it.
+    Provisional(Vec<Block>),
     /// Nothing is newer.
     UpToDate,
     /// The memory does not reach back so far: read the journal.
@@ -74,6 +81,9 @@ impl Feed {
                 recent.bytes += bytes;
                 recent.blocks.push_back((block, bytes));
             }
+            let durable = last.unwrap_or(0);
+            let is_durable = |block: &mut Block| block.last().is_none_or(|it| it.seq <= durable);
+            while recent.provisional.pop_front_if(is_durable).is_some() {}
             while recent.changes > FEED_CHANGES_MAX || recent.bytes > FEED_BYTES_MAX {
                 let Some((block, bytes)) = recent.blocks.pop_front() else { break };
                 recent.changes -= block.len();
@@ -88,26 +98,58 @@ impl Feed {
         }
     }
 
-    /// What is newer than `seq`, at most about `limit` changes.
-    pub fn read_after(&self, seq: u64, limit: usize) -> FeedRead {
+    /// Number of the last change that was shown before it was on disk.
+    pub(super) fn shown_seq(&self) -> u64 {
+        lock(&self.recent).shown
+    }
+
+    /// Blocks that cannot reach the disk at present; those that are shown already are left out.
+    pub(super) fn show(&self, blocks: impl IntoIterator<Item = Block>) {
+        {
+            let mut recent = lock(&self.recent);
+            for block in blocks {
+                let Some(newest) = block.last().map(|change| change.seq) else { continue };
+                if newest > recent.shown {
+                    recent.shown = newest;
+                    recent.provisional.push_back(block);
+                }
+            }
+        }
+        self.durable.send_modify(|_| {});
+    }
+
+    /// What is newer than `seq`, at most about `limit` changes; of those that are not on disk, what
+    /// is newer than `shown`.
+    pub fn read_after(&self, seq: u64, shown: u64, limit: usize) -> FeedRead {
         let recent = lock(&self.recent);
         if seq < recent.complete_after {
             return FeedRead::TooOld;
         }
-        let start = recent
-            .blocks
-            .partition_point(|(block, _)| block.last().is_none_or(|newest| newest.seq <= seq));
-        let mut taken = Vec::new();
-        let mut changes = 0;
-        for (block, _) in recent.blocks.range(start..) {
-            if changes >= limit {
-                break;
-            }
-            changes += block.len();
-            taken.push(Arc::clone(block));
+        let taken = newer(&recent.blocks, |(block, _)| block, seq, limit);
+        if !taken.is_empty() {
+            return FeedRead::Blocks(taken);
         }
-        if taken.is_empty() { FeedRead::UpToDate } else { FeedRead::Blocks(taken) }
+        let taken = newer(&recent.provisional, |block| block, seq.max(shown), limit);
+        if taken.is_empty() { FeedRead::UpToDate } else { FeedRead::Provisional(taken) }
     }
+}
+
+/// Blocks with changes after a number, until there are about `limit` changes.
+fn newer<T>(
+    blocks: &VecDeque<T>,
+    block_of: impl Fn(&T) -> &Block,
+    seq: u64,
+    limit: usize,
+) -> Vec<Block> {
+    let is_older = |item: &T| block_of(item).last().is_none_or(|newest| newest.seq <= seq);
+    let start = blocks.partition_point(is_older);
+    let mut changes = 0;
+    let within = blocks.range(start..).map(block_of).take_while(|block| {
+        let more = changes < limit;
+        changes += block.len();
+        more
+    });
+    within.map(Arc::clone).collect()
 }
 
 /// What a value weighs beyond its fixed size.
@@ -141,15 +183,42 @@ mod tests {
     #[test]
     fn a_reader_gets_what_is_newer_and_nothing_twice() {
         let feed = Feed::new(10);
-        assert!(matches!(feed.read_after(10, 100), FeedRead::UpToDate));
+        assert!(matches!(feed.read_after(10, 0, 100), FeedRead::UpToDate));
         feed.publish([block(11..=13), block(14..=14)]);
         assert_eq!(feed.durable_seq(), 14);
-        let FeedRead::Blocks(blocks) = feed.read_after(12, 100) else { panic!("expected blocks") };
+        let FeedRead::Blocks(blocks) = feed.read_after(12, 0, 100) else {
+            panic!("expected blocks")
+        };
         assert_eq!(blocks.iter().map(|block| block.len()).sum::<usize>(), 4);
-        let FeedRead::Blocks(blocks) = feed.read_after(13, 100) else { panic!("expected blocks") };
+        let FeedRead::Blocks(blocks) = feed.read_after(13, 0, 100) else {
+            panic!("expected blocks")
+        };
         assert_eq!(blocks[0][0].seq, 14);
-        assert!(matches!(feed.read_after(14, 100), FeedRead::UpToDate));
-        assert!(matches!(feed.read_after(9, 100), FeedRead::TooOld));
+        assert!(matches!(feed.read_after(14, 0, 100), FeedRead::UpToDate));
+        assert!(matches!(feed.read_after(9, 0, 100), FeedRead::TooOld));
+    }
+
+    #[test]
+    fn what_waits_for_the_disk_is_shown_once_and_in_order() {
+        let feed = Feed::new(10);
+        feed.show([block(11..=12), block(13..=13)]);
+        feed.show([block(11..=12), block(13..=13), block(14..=16)]);
+        assert_eq!(feed.durable_seq(), 10);
+        let shown = |seq, shown| match feed.read_after(seq, shown, 100) {
+            FeedRead::Provisional(blocks) => blocks.iter().map(|block| block[0].seq).collect(),
+            FeedRead::UpToDate => Vec::new(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(shown(10, 0), [11, 13, 14]);
+        assert_eq!(shown(10, 12), [13, 14]);
+        assert!(shown(10, 16).is_empty());
+        // There is room: what is on disk comes before what is not.
+        feed.publish([block(11..=12), block(13..=13)]);
+        assert!(matches!(feed.read_after(10, 16, 100), FeedRead::Blocks(_)));
+        assert_eq!(shown(13, 0), [14]);
+        feed.publish([block(14..=16)]);
+        assert!(shown(16, 0).is_empty());
+        assert_eq!(feed.shown_seq(), 16);
     }
 
     #[test]
@@ -157,15 +226,15 @@ mod tests {
         let feed = Feed::new(0);
         let half = FEED_CHANGES_MAX as u64 / 2;
         feed.publish([block(1..=half), block(half + 1..=2 * half), block(2 * half + 1..=3 * half)]);
-        assert!(matches!(feed.read_after(0, 1), FeedRead::TooOld));
-        assert!(matches!(feed.read_after(half, 1), FeedRead::Blocks(_)));
+        assert!(matches!(feed.read_after(0, 0, 1), FeedRead::TooOld));
+        assert!(matches!(feed.read_after(half, 0, 1), FeedRead::Blocks(_)));
 
         let feed = Feed::new(0);
         let text: Arc<str> = "x".repeat(FEED_BYTES_MAX / 2 + 1).into();
         for seq in 1..=3 {
             feed.publish([[change(seq, Value::Text(Arc::clone(&text)))].into()]);
         }
-        assert!(matches!(feed.read_after(1, 1), FeedRead::TooOld));
-        assert!(matches!(feed.read_after(2, 1), FeedRead::Blocks(_)));
+        assert!(matches!(feed.read_after(1, 0, 1), FeedRead::TooOld));
+        assert!(matches!(feed.read_after(2, 0, 1), FeedRead::Blocks(_)));
     }
 }

@@ -1,5 +1,6 @@
 //! The store's thread: group commit without a timer. What arrived while the last commit was being
-//! flushed is the next one.
+//! flushed is the next one. While the disk takes nothing, it passes on what waits to the subscribers
+//! that are there.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use super::bounds::{COMMIT_BYTES_MAX, COMMIT_CHANGES_MAX};
 use super::feed::Block;
 use super::{Hub, Pending, lock};
+use crate::clock;
 use crate::store::Commit;
 
 /// Pause after a commit that failed, for instance because the disk is full.
@@ -95,13 +97,48 @@ impl Hub {
                     }
                 }
             }
-            if lock(&self.state).stopping {
+            let shown = self.feed.shown_seq();
+            let is_new = |commit: &&Commit| commit.changes.last().is_some_and(|it| it.seq > shown);
+            self.feed.show(commits.iter().filter(is_new).filter_map(block));
+            if !self.show_until_retry() {
                 tracing::error!("stopped with values that could not be written to the store");
                 return false;
             }
-            std::thread::sleep(RETRY_PAUSE);
         }
     }
+
+    /// Passes on to subscribers what comes while the disk takes nothing, until it is time for another
+    /// attempt; false: the process stops.
+    fn show_until_retry(&self) -> bool {
+        let until = clock::now() + RETRY_PAUSE;
+        let mut state = lock(&self.state);
+        loop {
+            if state.stopping {
+                return false;
+            }
+            let shown = self.feed.shown_seq();
+            let is_new = |pending: &&Pending| {
+                pending.commit.changes.last().is_none_or(|change| change.seq > shown)
+            };
+            let new = state.pending.iter().rev().take_while(is_new);
+            let mut blocks: Vec<Block> = new.filter_map(|it| block(&it.commit)).collect();
+            if !blocks.is_empty() {
+                blocks.reverse();
+                self.feed.show(blocks);
+            }
+            let left = until.saturating_duration_since(clock::now());
+            if left.is_zero() {
+                return true;
+            }
+            let waited = self.work.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+/// The changes of a commit, if it has any.
+fn block(commit: &Commit) -> Option<Block> {
+    (!commit.changes.is_empty()).then(|| commit.changes.as_slice().into())
 }
 
 /// Starts the thread.

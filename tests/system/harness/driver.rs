@@ -190,6 +190,12 @@ impl Driver {
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
     }
 
+    /// How many file descriptors it has open.
+    pub fn descriptors(&self) -> usize {
+        let id = self.child.as_ref().expect("it runs").id();
+        std::fs::read_dir(format!("/proc/{id}/fd")).unwrap().count()
+    }
+
     /// A connection of its own to the socket.
     #[track_caller]
     pub fn socket(&self) -> Socket {
