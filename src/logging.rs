@@ -24,6 +24,8 @@ pub fn start(command_line: Option<&str>, configured: &str) -> Result<(), String>
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
         .with_target(false)
+        // A log that cannot be written, on the disk that is full, must not stop who wanted to log.
+        .log_internal_errors(false)
         .try_init();
     Ok(())
 }

@@ -6,12 +6,7 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use crate::harness::packet::{Packet, again, publish};
-use crate::harness::{Changes, Config, Driver, FakeBroker, Link, Next, Socket, eventually};
-
-/// What fills the disk.
-fn filling() -> String {
-    "x".repeat(200_000)
-}
+use crate::harness::{Changes, Config, Driver, FakeBroker, Link, Socket, eventually};
 
 /// A driver whose disk has just become full, and how many messages are acknowledged.
 struct Full {
@@ -31,25 +26,32 @@ impl Full {
             .station("text", "plant/text", "")
             .tags("text.data,text,TxtI,IN_DATA");
         let mut driver = Driver::prepare(&config);
-        driver.file_limit = Some(6 * 1024);
+        driver.file_limit = Some(1 << 20);
         driver.restart();
         let link = broker.accept_session(false);
         driver.up();
         Self { driver, broker, link, sent: 0, acknowledged: 0 }
     }
 
-    /// Sends messages until one is not acknowledged.
+    /// Sends some messages; then the disk takes nothing, and one more. The log may still be written.
     #[track_caller]
     fn fill(&mut self) {
-        let filling = filling();
-        while self.state() != "error" {
+        self.fill_to(64 << 10);
+    }
+
+    #[track_caller]
+    fn fill_to(&mut self, bytes: u64) {
+        let filling = "x".repeat(200_000);
+        for _ in 0..5 {
             self.send(&filling);
-            if let Next::Packet(packet) = self.link.next_within(Duration::from_millis(300)) {
-                self.acknowledged += 1;
-                assert_eq!(packet, Packet::Puback(self.acknowledged));
-            }
-            assert!(self.sent < 200, "the disk never got full");
+            self.acknowledged += 1;
+            self.link.expect(&Packet::Puback(self.acknowledged));
         }
+        self.driver.limit_files(bytes);
+        self.send("the first that waits");
+        eventually("the state says that the disk is full", || {
+            (self.state() == "error").then_some(())
+        });
     }
 
     fn send(&mut self, filling: &str) {
@@ -150,6 +152,21 @@ fn a_consumer_that_comes_while_the_disk_is_full_goes_on_from_its_token() {
     // Once more from there: what is not on disk comes again.
     let (again, ..) = take_until(&mut subscribe(&full.driver, after), full.sent);
     assert_eq!(numbers(&again), numbers(&provisional));
+}
+
+#[test]
+fn a_log_that_cannot_be_written_either_stops_nothing() {
+    let mut full = Full::start();
+    // Not even the log file takes a byte.
+    full.fill_to(1);
+    full.send("more");
+    full.driver.has("text.data", format!("{} more", full.sent), "ok");
+    full.heal();
+    while full.acknowledged < full.sent {
+        full.acknowledged += 1;
+        full.link.expect(&Packet::Puback(full.acknowledged));
+    }
+    assert!(full.driver.terminate().success());
 }
 
 #[test]

@@ -101,8 +101,20 @@ impl Driver {
     #[track_caller]
     pub fn lift_file_limit(&mut self) {
         self.file_limit = None;
+        self.prlimit("--fsize=unlimited:");
+    }
+
+    /// The process, started with a larger limit, may write no further than this in any file.
+    #[track_caller]
+    pub fn limit_files(&self, bytes: u64) {
+        assert!(self.file_limit.is_some(), "it would be killed at the limit");
+        self.prlimit(&format!("--fsize={bytes}:"));
+    }
+
+    #[track_caller]
+    fn prlimit(&self, limit: &str) {
         let id = self.child.as_ref().expect("it runs").id().to_string();
-        let status = Command::new("prlimit").args(["--pid", &id, "--fsize=unlimited:"]).status();
+        let status = Command::new("prlimit").args(["--pid", &id, limit]).status();
         assert!(status.expect("`prlimit` of util-linux runs").success());
     }
 
