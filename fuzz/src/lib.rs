@@ -1,14 +1,23 @@
 //! What the fuzz targets do with their bytes, as ordinary functions: a finding is repeated by a test.
 
 mod client;
+mod payload;
+mod station;
+mod text;
+mod websocket;
 
-use bytes::{Bytes, BytesMut};
+use ::bytes::{Bytes, BytesMut};
 use tagline::mqtt::Version;
 use tagline::mqtt::codec::Codec;
 use tagline::mqtt::frame::Header;
 use tagline::mqtt::packet::{Inbound, Outbound, Reply, TopicAlias};
 
 pub use client::{client, client_v5};
+pub use payload::{bytes, content, csv, influx, json, xml};
+pub use text::{
+    config, json_address, json_path, line_address, protocol, time_mask, when, xml_address,
+};
+pub use websocket::websocket;
 
 /// Splitting never panics, never loses a byte, and its pieces do not depend on how the bytes came.
 pub fn frame(data: &[u8]) {

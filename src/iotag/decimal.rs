@@ -153,6 +153,18 @@ pub(crate) fn canonical(text: &str) -> Option<String> {
     }
 }
 
+/// The order of two numbers: exact between integers, else that of the nearest floats. `None`: one of
+/// them is no number.
+pub(crate) fn compare(one: &str, other: &str) -> Option<Ordering> {
+    let (one, other) = (Decimal::parse(one)?, Decimal::parse(other)?);
+    match (one.whole(0), other.whole(0)) {
+        (Some(one), Some(other)) if one.exact && other.exact => {
+            Some(one.integer.cmp(&other.integer))
+        }
+        _ => one.to_f64().partial_cmp(&other.to_f64()),
+    }
+}
+
 fn split_digits(text: &str) -> (&str, &str) {
     text.split_at(text.bytes().take_while(u8::is_ascii_digit).count())
 }
@@ -202,6 +214,22 @@ mod tests {
         ] {
             assert_eq!(whole(text, power), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn numbers_have_an_order() {
+        for (one, other, order) in [
+            ("9007199254740993", "9007199254740992", Ordering::Greater),
+            ("1e3", "1000.0", Ordering::Equal),
+            ("-0", "0", Ordering::Equal),
+            ("0.1", "0.2", Ordering::Less),
+            ("1e400", "5", Ordering::Greater),
+            ("18446744073709551615", "18446744073709551614.5", Ordering::Equal),
+        ] {
+            assert_eq!(compare(one, other), Some(order), "{one} {other}");
+            assert_eq!(compare(other, one), Some(order.reverse()), "{other} {one}");
+        }
+        assert_eq!(compare("x", "1"), None);
     }
 
     #[test]

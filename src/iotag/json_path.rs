@@ -1,20 +1,27 @@
 //! JSONPath (RFC 9535) as a tag address: `$.values[?@.id == 'x'].v`. Contract, section 3.
 
-use jsonpath_rust::parser::model::{
-    Comparable, Comparison, Filter, FilterAtom, FnArg, JpQuery, Segment, Selector, Test,
-    TestFunction,
-};
+mod pattern;
+mod query;
+mod select;
+
 use jsonpath_rust::parser::parse_json_path;
-use jsonpath_rust::query::js_path_process;
 
 use super::SyntaxError;
 use super::json_address::{JsonAddress, Step};
+use super::payload::json::{Place, Tape};
+use query::{Segment, Selector};
 
-/// A JSONPath query, parsed once.
-#[derive(Clone, Debug, PartialEq)]
+/// A JSONPath query, compiled once.
+#[derive(Clone, Debug)]
 pub struct JsonPath {
     text: String,
-    query: JpQuery,
+    segments: Vec<Segment>,
+}
+
+impl PartialEq for JsonPath {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
 }
 
 impl JsonPath {
@@ -25,15 +32,22 @@ impl JsonPath {
                 .help(format!("the dotted form without `$` is `JA={text}`")));
         }
         match parse_json_path(text) {
-            Ok(query) => match check_segments(&query.segments) {
-                Ok(()) => Ok(Self { text: text.to_owned(), query }),
+            Ok(parsed) => match query::segments(&parsed.segments) {
+                Ok(segments) => Ok(Self { text: text.to_owned(), segments }),
                 Err(what) => Err(SyntaxError::new(0, format!("this is no JSONPath: {what}"))),
             },
             Err(error) => {
                 let error = error.to_string();
                 let what = error.lines().last().unwrap_or_default().trim();
                 let what = what.trim_start_matches("= ").trim_end_matches('.');
-                Err(SyntaxError::new(place(&error, text), format!("this is no JSONPath: {what}")))
+                let at = place(&error, text);
+                let error = SyntaxError::new(at, format!("this is no JSONPath: {what}"));
+                // The parser takes integers that every float can hold.
+                let digits = text[at..].trim_start_matches('-').bytes();
+                if digits.take_while(u8::is_ascii_digit).count() > 15 {
+                    return Err(error.help("numbers in a query go to 9007199254740991"));
+                }
+                Err(error)
             }
         }
     }
@@ -45,110 +59,35 @@ impl JsonPath {
 
     /// Whether it leads to one value at most, by names and indexes only (RFC 9535, section 2.3.5).
     pub fn is_singular(&self) -> bool {
-        is_singular(&self.query.segments)
+        query::is_singular(&self.segments)
+    }
+
+    /// The values that it selects of a document, in the order of the query, each as it is written
+    /// there. The error says why the document cannot be queried.
+    pub fn select_texts<'a>(&self, document: &'a str) -> Result<Vec<&'a str>, String> {
+        serde_json::from_str::<serde::de::IgnoredAny>(document)
+            .map_err(|error| error.to_string())?;
+        let tape = Tape::of(document)?;
+        Ok(self.select(&tape)?.into_iter().map(|place| tape.raw(place)).collect())
     }
 
     /// The same place as an address, which is read without a document in memory: a query of names
     /// and of indexes from the start.
     pub(super) fn as_address(&self) -> Option<JsonAddress> {
-        let step = |segment: &Segment| match segment {
-            Segment::Selector(Selector::Name(name)) => Some(Step::Field(name.as_str().into())),
-            Segment::Selector(Selector::Index(index)) => {
+        let step = |segment: &Segment| match &*segment.selectors {
+            _ if segment.is_descendant => None,
+            [Selector::Name(name)] => Some(Step::Field((**name).into())),
+            [Selector::Index(index)] => {
                 u32::try_from(*index).ok().map(|index| Step::Element(index as usize))
             }
             _ => None,
         };
-        JsonAddress::of(self.query.segments.iter().map(step).collect::<Option<_>>()?)
+        JsonAddress::of(self.segments.iter().map(step).collect::<Option<_>>()?)
     }
 
-    /// The values that it selects, in the order of the query.
-    pub(super) fn select<'a>(&self, document: &'a serde_json::Value) -> Vec<&'a serde_json::Value> {
-        // A query that cannot be evaluated selects nothing.
-        let selected = js_path_process(&self.query, document).unwrap_or_default();
-        selected.into_iter().map(|selected| selected.val()).collect()
-    }
-}
-
-fn is_singular(segments: &[Segment]) -> bool {
-    segments
-        .iter()
-        .all(|segment| matches!(segment, Segment::Selector(Selector::Name(_) | Selector::Index(_))))
-}
-
-/// RFC 9535, section 2.4.3: functions are well-typed, which the parser leaves to us in part.
-fn check_segments(segments: &[Segment]) -> Result<(), &'static str> {
-    let check_selector = |selector: &Selector| match selector {
-        Selector::Filter(filter) => check_filter(filter),
-        _ => Ok(()),
-    };
-    segments.iter().try_for_each(|segment| match segment {
-        Segment::Descendant(inner) => check_segments(std::slice::from_ref(inner)),
-        Segment::Selector(selector) => check_selector(selector),
-        Segment::Selectors(selectors) => selectors.iter().try_for_each(check_selector),
-    })
-}
-
-fn check_filter(filter: &Filter) -> Result<(), &'static str> {
-    match filter {
-        Filter::Or(parts) | Filter::And(parts) => parts.iter().try_for_each(check_filter),
-        Filter::Atom(FilterAtom::Filter { expr, .. }) => check_filter(expr),
-        Filter::Atom(FilterAtom::Test { expr, .. }) => match &**expr {
-            Test::Function(function) if gives_value(function) => {
-                Err("what a function gives must be compared")
-            }
-            test => check_test(test),
-        },
-        Filter::Atom(FilterAtom::Comparison(comparison)) => {
-            let (Comparison::Eq(left, right)
-            | Comparison::Ne(left, right)
-            | Comparison::Gt(left, right)
-            | Comparison::Gte(left, right)
-            | Comparison::Lt(left, right)
-            | Comparison::Lte(left, right)) = &**comparison;
-            [left, right].into_iter().try_for_each(|side| match side {
-                Comparable::Function(function) => check_function(function),
-                _ => Ok(()),
-            })
-        }
-    }
-}
-
-fn gives_value(function: &TestFunction) -> bool {
-    matches!(function, TestFunction::Length(_) | TestFunction::Value(_) | TestFunction::Count(_))
-}
-
-fn check_test(test: &Test) -> Result<(), &'static str> {
-    match test {
-        Test::RelQuery(segments) => check_segments(segments),
-        Test::AbsQuery(query) => check_segments(&query.segments),
-        Test::Function(function) => check_function(function),
-    }
-}
-
-fn check_function(function: &TestFunction) -> Result<(), &'static str> {
-    let check_argument = |argument: &FnArg| match argument {
-        FnArg::Literal(_) => Ok(()),
-        FnArg::Test(test) => check_test(test),
-        FnArg::Filter(filter) => check_filter(filter),
-    };
-    let single = |argument: &FnArg| match argument {
-        FnArg::Test(test) => match &**test {
-            Test::RelQuery(segments) => is_singular(segments),
-            Test::AbsQuery(query) => is_singular(&query.segments),
-            Test::Function(_) => true,
-        },
-        _ => true,
-    };
-    match function {
-        TestFunction::Length(argument) if !single(argument) => {
-            Err("`length` takes one value, not a query for several")
-        }
-        TestFunction::Length(argument) => check_argument(argument),
-        TestFunction::Value(argument) | TestFunction::Count(argument) => check_argument(argument),
-        TestFunction::Search(one, other) | TestFunction::Match(one, other) => {
-            check_argument(one).and_then(|()| check_argument(other))
-        }
-        TestFunction::Custom(_, arguments) => arguments.iter().try_for_each(check_argument),
+    /// The values that it selects, in the order of the query; the error says why it is given up.
+    pub(super) fn select(&self, tape: &Tape<'_>) -> Result<Vec<Place>, String> {
+        select::select(&self.segments, tape)
     }
 }
 
@@ -168,7 +107,7 @@ mod tests {
 
     #[test]
     fn queries_are_read_and_select() {
-        let document = serde_json::json!({"values": [{"id": "x", "v": 1}, {"id": "y", "v": 2}]});
+        let document = r#"{"values": [{"id": "x", "v": 1}, {"id": "y", "v": 2}]}"#;
         for (text, singular, selected) in [
             ("$", true, 1),
             ("$.values[0].v", true, 1),
@@ -180,7 +119,7 @@ mod tests {
         ] {
             let path = JsonPath::parse(text).unwrap();
             assert_eq!(path.is_singular(), singular, "{text}");
-            assert_eq!(path.select(&document).len(), selected, "{text}");
+            assert_eq!(path.select_texts(document).unwrap().len(), selected, "{text}");
             assert_eq!(path.as_str(), text);
         }
     }

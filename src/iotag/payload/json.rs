@@ -2,16 +2,16 @@
 //!
 //! The addresses of a station are one tree ([`tree`]); [`walk`] leads a streaming parser along it
 //! and notes the raw text of what stands at its leaves. Everything else is skipped, and nothing
-//! becomes a document in memory, unless there are JSONPath addresses, which need one.
+//! becomes a document in memory; for JSONPath there is a list of all values ([`tape`]).
 
 mod plain;
 mod scan;
+mod tape;
+mod times;
 mod tree;
 mod walk;
 
 use std::borrow::Cow;
-
-use serde_json::Value as Document;
 
 use super::{Absence, Datum, Found, SourceTime, Times, place, utf8};
 use crate::iotag::json_address::JsonAddress;
@@ -19,6 +19,8 @@ use crate::iotag::json_path::JsonPath;
 use crate::iotag::mapping::MappingReport;
 pub(in crate::iotag) use plain::Plain;
 use plain::PlainPlan;
+pub(in crate::iotag) use tape::{Place, Tape};
+use times::PathTimes;
 use tree::Tree;
 use walk::Walk;
 
@@ -62,7 +64,7 @@ impl JsonPlan {
 
     /// `joined`: several values are one text instead of one sample each.
     pub(in crate::iotag) fn insert_path(&mut self, path: &JsonPath, joined: bool) -> JsonSlot {
-        // One place is found exactly as it is written: a document in memory rounds and reorders.
+        // One place is found without a list of all values.
         if let Some(address) = path.as_address() {
             return self.insert(&address);
         }
@@ -127,7 +129,7 @@ impl JsonPlan {
             }
         }
         if !self.paths.is_empty() {
-            self.take_paths(text, message_time, &mut found, report)?;
+            self.take_paths(text, &walk, message_time, times, &mut found, report)?;
         }
         Ok(found)
     }
@@ -135,36 +137,46 @@ impl JsonPlan {
     fn take_paths<'a>(
         &self,
         text: &'a str,
-        time: SourceTime,
+        walk: &Walk<'_>,
+        message_time: SourceTime,
+        times: &Times,
         found: &mut Found<'a>,
         report: &mut MappingReport,
     ) -> Result<(), String> {
-        let planned = (self.tree.slot_count() as u32..).zip(&self.paths);
-        let document: Document = match serde_json::from_str(text) {
-            Ok(document) => document,
+        let tape = match Tape::of(text) {
+            Ok(tape) => tape,
             Err(error) => {
-                // What the walk has passed may still have no document in memory: numbers beyond
-                // floats, escapes that are no characters, many levels. Other addresses need none.
-                report.bad_payload.get_or_insert_with(|| error.to_string());
-                for (slot, _) in planned {
-                    found.push(slot, Datum::Broken(text), time)?;
+                // Other addresses need no list of values.
+                report.bad_payload.get_or_insert(error);
+                for slot in (self.tree.slot_count() as u32..).take(self.paths.len()) {
+                    found.push(slot, Datum::Broken(text), message_time)?;
                 }
                 return Ok(());
             }
         };
-        for (slot, planned) in planned {
-            let selected = planned.path.select(&document);
-            match selected.as_slice() {
-                [] if planned.path.is_singular() => {
-                    found.set_absence(slot, Absence::Missing(time));
+        let path_times = PathTimes::of(&self.tree, walk, &tape, message_time, times, report);
+        for (slot, planned) in (self.tree.slot_count() as u32..).zip(&self.paths) {
+            let selected = match planned.path.select(&tape) {
+                Ok(selected) => selected,
+                Err(error) => {
+                    report.bad_payload.get_or_insert(error);
+                    found.push(slot, Datum::Broken(text), message_time)?;
+                    continue;
                 }
-                several @ [_, _, ..] if planned.joined => {
-                    let text = serde_json::to_string(several).unwrap_or_default();
+            };
+            match *selected {
+                [] if planned.path.is_singular() => {
+                    found.set_absence(slot, Absence::Missing(message_time));
+                }
+                [_, _, ..] if planned.joined => {
+                    let raws: Vec<&str> = selected.iter().map(|place| tape.raw(*place)).collect();
+                    let text = format!("[{}]", raws.join(","));
+                    let time = path_times.common(&tape, &selected);
                     found.push(slot, Datum::Compound(Cow::Owned(text)), time)?;
                 }
-                values => {
-                    for value in values {
-                        found.push(slot, datum_of(value), time)?;
+                _ => {
+                    for place in selected {
+                        found.push(slot, tape.datum(place), path_times.of_place(&tape, place))?;
                     }
                 }
             }
@@ -224,17 +236,6 @@ pub(in crate::iotag) fn datum(raw: &str) -> Datum<'_> {
         Some(b'f') => Datum::Boolean(false),
         Some(b'n') | None => Datum::Null,
         Some(_) => Datum::Number(Cow::Borrowed(raw)),
-    }
-}
-
-/// What a value of a document in memory is.
-fn datum_of(value: &Document) -> Datum<'static> {
-    match value {
-        Document::Null => Datum::Null,
-        Document::Bool(on) => Datum::Boolean(*on),
-        Document::Number(number) => Datum::Number(Cow::Owned(number.to_string())),
-        Document::String(text) => Datum::Text(Cow::Owned(text.clone())),
-        compound => Datum::Compound(Cow::Owned(compound.to_string())),
     }
 }
 

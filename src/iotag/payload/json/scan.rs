@@ -188,7 +188,7 @@ impl<'a> Scanner<'a> {
 
     /// A text with its quotes. An escape that is half a character is one here: whoever wants the
     /// text finds out.
-    fn text(&mut self) -> Option<()> {
+    pub(super) fn text(&mut self) -> Option<()> {
         self.eat(b'"')?;
         loop {
             self.plain_text();

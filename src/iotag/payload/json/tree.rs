@@ -239,6 +239,11 @@ impl Tree {
         self.time.as_ref().is_some_and(|time| !time.scope.is_empty())
     }
 
+    /// The time field's steps up to its last `[]`.
+    pub(super) fn time_scope(&self) -> &[Step] {
+        self.time.as_ref().map_or(&[], |time| &time.scope)
+    }
+
     /// Whether the time field says the time of this address.
     pub(super) fn is_timed(&self, slot: u32) -> bool {
         self.slots[slot as usize].timed
