@@ -31,6 +31,10 @@ impl JsonPath {
             return Err(SyntaxError::new(0, "a JSONPath begins with `$`")
                 .help(format!("the dotted form without `$` is `JA={text}`")));
         }
+        if let Some(at) = stray_blank(text) {
+            return Err(SyntaxError::new(at, "this is no JSONPath: a blank where none may stand")
+                .help("names with blanks are quoted, as in `$['a b']`"));
+        }
         match parse_json_path(text) {
             Ok(parsed) => match query::segments(&parsed.segments) {
                 Ok(segments) => Ok(Self { text: text.to_owned(), segments }),
@@ -89,6 +93,33 @@ impl JsonPath {
     pub(super) fn select(&self, tape: &Tape<'_>) -> Result<Vec<Place>, String> {
         select::select(&self.segments, tape)
     }
+}
+
+/// Where a blank parts two characters of names or numbers, or ends the text: the parser takes it for a
+/// part of a name.
+fn stray_blank(text: &str) -> Option<usize> {
+    let is_blank = |character: char| matches!(character, ' ' | '\t' | '\n' | '\r');
+    let is_name = |character: char| character.is_alphanumeric() || character == '_';
+    let (mut quote, mut is_escaped) = (None, false);
+    // The last character that is no blank, and the first blank after it.
+    let (mut last, mut blank) = ('$', None);
+    for (at, character) in text.char_indices() {
+        match quote {
+            Some(_) if is_escaped => is_escaped = false,
+            Some(_) if character == '\\' => is_escaped = true,
+            Some(mark) if character == mark => quote = None,
+            Some(_) => {}
+            None if is_blank(character) => {
+                blank.get_or_insert(at);
+                continue;
+            }
+            None if blank.is_some() && is_name(last) && is_name(character) => return blank,
+            None if matches!(character, '\'' | '"') => quote = Some(character),
+            None => {}
+        }
+        (last, blank) = (character, None);
+    }
+    blank
 }
 
 /// The parser says where in words: ` --> 1:7`, line and column from 1, in characters.
