@@ -30,7 +30,7 @@ impl Station {
         for (number, (tag_type, address, more)) in tags.iter().enumerate() {
             let _ = write!(
                 text,
-                "[[tag]]\nname = \"t{number}\"\nstation = \"s\"\ntype = \"{tag_type}\"\naddress = '{address}'\n{more}\n"
+                "[[tag]]\nname = \"t{number}\"\nstation = \"s\"\ntype = \"{tag_type}\"\naddress = '''{address}'''\n{more}\n"
             );
         }
         write("tags/t.toml", &text);

@@ -5,6 +5,7 @@
 //! becomes a document in memory; for JSONPath there is a list of all values ([`tape`]).
 
 mod plain;
+mod quick;
 mod scan;
 mod tape;
 mod times;
@@ -111,7 +112,10 @@ impl JsonPlan {
         times: &Times,
         report: &mut MappingReport,
     ) -> Result<Found<'a>, String> {
-        let walk = self.tree.walk(text)?;
+        let walk = match self.tree.quick_walk(text) {
+            Some(walk) => walk,
+            None => self.tree.walk(text)?,
+        };
         let tree_slots = self.tree.slot_count();
         let mut found = Found::new(tree_slots + self.paths.len(), Absence::NotCarried);
         found.reserve(walk.samples.len());

@@ -1,7 +1,6 @@
 //! The walk of plain plans: every address leads to one value, by names and indexes.
 //!
-//! Most stations are such, and most of their messages are plain too: valid, no name twice, no
-//! escape in a name. For these there is a scanner that knows which names to expect and notes where
+//! Most stations are such, and most of their messages are plain too: valid, no name twice. For these there is a scanner that knows which names to expect and notes where
 //! the values are. Whatever it doubts it leaves to the [walk](super::walk) along serde_json, which
 //! alone says what a document means and what is wrong with it: a document that is scanned to its end
 //! has what that walk finds, and there is no other promise.
@@ -11,9 +10,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rustc_hash::FxHashMap;
 
 use super::super::{Datum, SAMPLES_MAX, SourceTime};
-use super::datum;
 use super::scan::Scanner;
 use super::tree::{NodeId, Tree};
+use super::{datum, unescaped};
 
 /// What a message has at the addresses of a plain plan.
 pub(in crate::iotag) struct Plain<'plan, 'a> {
@@ -57,6 +56,8 @@ struct Names {
     /// The name that came after each, at 0 the first one, when they came last. Documents of one
     /// source repeat their order. It is a guess: it costs time when it is wrong, nothing else.
     followers: Vec<AtomicU32>,
+    /// No name has to be escaped: they may be compared with what is written.
+    is_plain: bool,
 }
 
 /// Names are looked up by comparing up to this many, then by hash.
@@ -96,7 +97,7 @@ impl PlainPlan {
     pub(super) fn walk<'plan, 'a>(&'plan self, text: &'a str) -> Option<Plain<'plan, 'a>> {
         u32::try_from(text.len()).ok()?;
         let spans = vec![Span::default(); self.nodes.len()];
-        let mut walker = Walker { plan: self, scanner: Scanner::new(text.as_bytes()), spans };
+        let mut walker = Walker { plan: self, text, scanner: Scanner::new(text.as_bytes()), spans };
         walker.scanner.blanks();
         walker.value(0)?;
         walker.scanner.blanks();
@@ -123,9 +124,6 @@ impl<'a> Plain<'_, 'a> {
 
 impl Names {
     fn of(mut fields: Vec<(&str, NodeId)>) -> Self {
-        // A name that has to be escaped comes escaped, and those are not looked up here.
-        fields
-            .retain(|(name, _)| name.bytes().all(|byte| byte >= b' ' && !b"\"\\".contains(&byte)));
         // In the order of the configuration, as a first guess.
         fields.sort_unstable_by_key(|(_, node)| *node);
         let names: Vec<(Box<[u8]>, NodeId)> =
@@ -135,7 +133,9 @@ impl Names {
             _ => (0..).zip(&names).map(|(position, (name, _))| (name.clone(), position)).collect(),
         };
         let followers = (0..=names.len() as u32).map(AtomicU32::new).collect();
-        Self { names, positions, followers }
+        let is_plain_byte = |byte: &u8| *byte >= b' ' && !b"\"\\".contains(byte);
+        let is_plain = names.iter().all(|(name, _)| name.iter().all(is_plain_byte));
+        Self { names, positions, followers, is_plain }
     }
 
     /// The position after that of the name which is to be expected after this one.
@@ -153,6 +153,7 @@ impl Names {
 
 struct Walker<'plan, 'a> {
     plan: &'plan PlainPlan,
+    text: &'a str,
     scanner: Scanner<'a>,
     spans: Vec<Span>,
 }
@@ -191,9 +192,9 @@ impl<'plan> Walker<'plan, '_> {
             self.scanner.eat(b'"')?;
             let expected = fields.follower(last);
             let position = match fields.names.get(expected) {
-                Some((name, _)) if self.scanner.eat_name(name) => Some(expected),
+                Some((name, _)) if fields.is_plain && self.scanner.eat_name(name) => Some(expected),
                 _ => {
-                    let position = fields.find(self.scanner.name()?);
+                    let position = self.named(fields)?;
                     if let Some(position) = position {
                         fields.followers[last].store(position as u32, Ordering::Relaxed);
                     }
@@ -212,6 +213,19 @@ impl<'plan> Walker<'plan, '_> {
                 return Some(());
             }
         }
+    }
+
+    /// The position of the name that begins here; `Some(None)`: nobody asks for it.
+    fn named(&mut self, fields: &Names) -> Option<Option<usize>> {
+        let start = self.scanner.at();
+        if let Some(name) = self.scanner.name() {
+            return Some(fields.find(name));
+        }
+        // With its opening quote.
+        self.scanner.back_to(start - 1);
+        self.scanner.text()?;
+        let name = unescaped(self.text.get(start - 1..self.scanner.at())?)?;
+        Some(fields.find(name.as_bytes()))
     }
 
     fn elements(&mut self, elements: &'plan [(usize, NodeId)]) -> Option<()> {

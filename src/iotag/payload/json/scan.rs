@@ -39,6 +39,12 @@ impl<'a> Scanner<'a> {
         self.at
     }
 
+    /// Goes to a place, where it was before.
+    #[inline]
+    pub(super) fn back_to(&mut self, at: usize) {
+        self.at = at;
+    }
+
     pub(super) fn is_at_end(&self) -> bool {
         self.at == self.bytes.len()
     }

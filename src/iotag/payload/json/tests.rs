@@ -211,6 +211,7 @@ proptest! {
             prop_assert_eq!(values.iter().collect::<Vec<_>>(), wanted, "{:?} in {}", address, text);
             check_scopes(&document, time.as_ref(), address, &plan, slot, &walk, &expected)?;
         }
+        check_quick(&plan, &text, &walk)?;
     }
 
     #[test]
@@ -230,14 +231,54 @@ proptest! {
         match plan.walk(text) {
             Ok(walk) => {
                 prop_assert!(valid);
+                check_quick(&plan, text, &walk)?;
                 for sample in walk.samples {
                     let _ = datum(sample.raw);
                     compact(sample.raw);
                 }
             }
-            Err(error) => prop_assert!(!valid || error.contains("surrogate")
+            Err(error) => prop_assert!(plan.quick_walk(text).is_none() && !valid || error.contains("surrogate")
                 || error.contains("number out of range") || error.contains("hex escape"), "{}", error),
         }
+    }
+}
+
+/// The quick walk finds the same, or nothing at all.
+fn check_quick(plan: &Tree, text: &str, walk: &Walk<'_>) -> Result<(), TestCaseError> {
+    let Some(quick) = plan.quick_walk(text) else { return Ok(()) };
+    for slot in 0..plan.slot_count() as u32 {
+        let of = |walk: &Walk<'_>| -> Vec<(u32, usize, String)> {
+            let own = walk.samples.iter().filter(|sample| sample.slot == slot && sample.alive);
+            own.map(|it| (it.scope, it.raw.as_ptr().addr(), it.raw.to_owned())).collect()
+        };
+        prop_assert_eq!(of(&quick), of(walk), "slot {} in {}", slot, text);
+        prop_assert_eq!(quick.is_missing(plan, slot), walk.is_missing(plan, slot), "{}", text);
+    }
+    Ok(())
+}
+
+/// Of most documents of the property above the quick walk finds all.
+#[test]
+fn the_quick_walk_gives_up_seldom() {
+    let mut plan = Tree::new(Some(&JsonAddress::parse("v[].t").unwrap()));
+    for address in ["v[id=5].x", "v[].y[id=a][2]", "\"q\\\"\"[]", "v", "v[1].x"] {
+        plan.insert(&JsonAddress::parse(address).unwrap());
+    }
+    plan.finish();
+    for (text, is_quick) in [
+        (r#"{"v":[{"id":5,"x":1,"t":7},{"y":[{"id":"a"},[1,2]]}],"q\"":[1,{}]}"#, true),
+        (r#"{"v":{"id":"5","x":{"b":[]}}}"#, true),
+        (r#"{"\u0076":[[],null,"x",{"t":1e999}]}"#, true),
+        ("[]", true),
+        (r#"{"v":[{"x":1,"x":2}]}"#, false),
+        (r#"{"v":"\ud800"}"#, false),
+        (r#"{"v":[{"x":"\ud800"}]}"#, true),
+        (r#"{"v":[{"y":"\ud800"}]}"#, false),
+        (r#"{"v":[{"y":1e999}]}"#, false),
+        (r#"{"\ud800":1}"#, false),
+        (r#"{"v":[1,]}"#, false),
+    ] {
+        assert_eq!(plan.quick_walk(text).is_some(), is_quick, "{text}");
     }
 }
 

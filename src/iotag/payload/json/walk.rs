@@ -15,7 +15,7 @@ pub(super) struct Walk<'de> {
     /// In the order of the document; values of fields that were overwritten by a later field of
     /// the same name are among them, not [`Sample::alive`].
     pub(super) samples: Vec<Sample<'de>>,
-    states: Vec<State>,
+    pub(super) states: Vec<State>,
 }
 
 /// The value at an address.
@@ -31,16 +31,16 @@ pub(super) struct Sample<'de> {
 
 /// What the walk knows of a node.
 #[derive(Clone, Copy, Default)]
-struct State {
+pub(super) struct State {
     /// The last object in which the node's field was seen, and the samples from there.
-    object: u32,
+    pub(super) object: u32,
     start: u32,
     end: u32,
-    found: Found,
+    pub(super) found: Found,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Found {
+pub(super) enum Found {
     #[default]
     Nothing,
     Object,
@@ -103,7 +103,7 @@ struct Walker<'plan, 'de> {
 }
 
 /// Scopes inside scopes have numbers from here on; a scope of the first level is an index + 1.
-const INNER_SCOPES: u32 = 1 << 31;
+pub(super) const INNER_SCOPES: u32 = 1 << 31;
 
 impl<'plan, 'de> Walker<'plan, 'de> {
     fn found(&mut self, node: NodeId, found: Found) {
