@@ -75,6 +75,11 @@ fn main() {
     };
     let (elements, element_tags) = array();
     let elements_plan = plan(&element_tags);
+    let (keyed_plan, every_plan, path_plan) = (
+        plan(&keyed_tags()),
+        plan("name,station,type,address\nt,s,Ai,JA=d[].value\n"),
+        plan("name,station,type,address\nt,s,Ai,JP=$.d[*].value\n"),
+    );
     let escaped = document.replacen("description", "d\\u0065scription", 1);
     let small = r#"{"time":1744858463,"device":"pump 1","value":{"temperature":21.5,"pressure":3.1,"on":true}}"#;
     let small_plan = plan(
@@ -97,7 +102,12 @@ fn main() {
         (
             "500 tags, elements of an array",
             &elements,
-            vec![("elements", Box::new(|| map(&elements_plan, &elements, 500)))],
+            vec![
+                ("elements", Box::new(|| map(&elements_plan, &elements, 500))),
+                ("keyed", Box::new(|| map(&keyed_plan, &elements, 500))),
+                ("every", Box::new(|| map(&every_plan, &elements, 500))),
+                ("json-path", Box::new(|| map(&path_plan, &elements, 500))),
+            ],
         ),
         (
             "4 tags and the time, small",
@@ -164,6 +174,15 @@ fn array() -> (String, String) {
     }
     document.push_str("]}");
     (document, tags)
+}
+
+/// The same elements by what stands in them.
+fn keyed_tags() -> String {
+    let mut tags = String::from("name,station,type,address\n");
+    for number in 1..=500 {
+        let _ = writeln!(tags, "t{number},s,Ai,JA=d[tag=AI{number}].value");
+    }
+    tags
 }
 
 fn parsed(document: &str) {

@@ -102,6 +102,22 @@ impl Conversion {
         if self.is_plain_real { short_f64(raw) } else { None }
     }
 
+    /// The value of a text tag from a JSON scalar of the most frequent kind: without escapes, and not
+    /// null. `None`: see [`Self::convert`], which says the same of it.
+    #[inline]
+    pub(super) fn short_text<'a>(&self, raw: &'a str) -> Option<&'a str> {
+        if self.tag_type != TagType::TxtI {
+            return None;
+        }
+        match raw.as_bytes() {
+            [b'"', text @ .., b'"'] if memchr::memchr(b'\\', text).is_none() => {
+                raw.get(1..raw.len() - 1)
+            }
+            [b'-' | b'0'..=b'9' | b't' | b'f', ..] => Some(raw),
+            _ => None,
+        }
+    }
+
     /// `min` and `max` apply to numbers and intervals.
     pub(super) fn is_within_limits(&self, value: &Value) -> bool {
         let below = |bound: Number| match *value {

@@ -318,13 +318,9 @@ impl Mapping<'_, '_> {
             Some(Taken::Plain(plain)) => match plain.raw(slot) {
                 None => self.missing(tag, &found.plain),
                 Some(raw) => {
-                    // By far the most values, on a way of their own: see docs/performance.md.
-                    if self.traces.is_none()
-                        && let Some(real) = tag.conversion.short_real(raw)
-                    {
-                        return self.push_real(tag, real, &found.plain);
+                    if !self.take_short(tag, raw, &found.plain) {
+                        self.taken(tag, &json::datum(raw), &found.plain);
                     }
-                    self.taken(tag, &json::datum(raw), &found.plain);
                 }
             },
             Some(Taken::Found(samples)) => {
@@ -335,10 +331,34 @@ impl Mapping<'_, '_> {
                     self.missing(tag, &self.stamp(time));
                 }
                 for Sample { datum, time } in of_slot {
-                    self.taken(tag, datum, &self.stamp(*time));
+                    let stamp = self.stamp(*time);
+                    let is_taken = match datum {
+                        Datum::Number(Cow::Borrowed(raw)) => self.take_short(tag, raw, &stamp),
+                        _ => false,
+                    };
+                    if !is_taken {
+                        self.taken(tag, datum, &stamp);
+                    }
                 }
             }
         }
+    }
+
+    /// By far the most values, on a way of their own: see docs/performance.md. False: it is none of
+    /// them, and nothing was done.
+    #[inline]
+    fn take_short(&mut self, tag: &PlannedTag, raw: &str, stamp: &Stamp) -> bool {
+        if self.traces.is_some() {
+            return false;
+        }
+        if let Some(real) = tag.conversion.short_real(raw) {
+            self.push_good(tag, Value::Real(real), stamp);
+        } else if let Some(text) = tag.conversion.short_text(raw) {
+            self.push_good(tag, Value::Text(text.into()), stamp);
+        } else {
+            return false;
+        }
+        true
     }
 
     /// What stands at a tag's address.
@@ -378,15 +398,15 @@ impl Mapping<'_, '_> {
         }
     }
 
-    /// As [`Self::push`] does with a real value when there are no traces: a value of which the kind
-    /// is known is written once, not moved through memory.
+    /// As [`Self::push`] does with a value when there are no traces: a value of which the kind is
+    /// known is written once, not moved through memory.
     #[inline]
-    fn push_real(&mut self, tag: &PlannedTag, real: f64, stamp: &Stamp) {
+    fn push_good(&mut self, tag: &PlannedTag, value: Value, stamp: &Stamp) {
         if self.accepts(stamp) {
             let (quality, reason) = stamp.good;
             self.updates.push(TagUpdate {
                 tag: tag.tag,
-                value: Some(Value::Real(real)),
+                value: Some(value),
                 quality,
                 reason,
                 time: stamp.time,

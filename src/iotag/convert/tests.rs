@@ -236,3 +236,24 @@ fn intervals_and_moments() {
     assert_eq!(convert(&tia, &unix, "\"1521797973469\""), "\"2018-03-23T09:39:33.469Z\"");
     assert_eq!(convert(&tia, &unix, "\"2018-03-23T09:39:33Z\""), "\"2018-03-23T09:39:33Z\"");
 }
+
+#[test]
+fn short_texts_are_what_conversion_says() {
+    let tag = crate::iotag::testing::tag(TagType::TxtI, "JA=x");
+    let conversion = Conversion::of(&tag);
+    let mask = TimeMask::parse("UNIX").unwrap();
+    let zone = Zone::parse("UTC").unwrap();
+    for raw in [
+        "\"\"", "\"é x\"", "1.50", "-0", "true", "false", "null", "{}", "[1 ]", "\"\\n\"",
+        "\"\\\"\"",
+    ] {
+        if let Some(text) = conversion.short_text(raw) {
+            let expected = conversion.convert(&json::datum(raw), &mask, &zone);
+            assert_eq!(expected, Ok(Value::Text(text.into())), "{raw}");
+        }
+    }
+    assert_eq!(conversion.short_text("\"é x\""), Some("é x"));
+    for raw in ["null", "{}", "[]", "\"\\n\""] {
+        assert_eq!(conversion.short_text(raw), None, "{raw}");
+    }
+}

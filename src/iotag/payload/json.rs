@@ -75,7 +75,6 @@ impl JsonPlan {
 
     /// To be called once, after the last address.
     pub(in crate::iotag) fn finish(&mut self) {
-        self.tree.finish();
         self.plain = if self.paths.is_empty() { PlainPlan::of(&self.tree) } else { None };
     }
 

@@ -40,8 +40,6 @@ pub(super) struct PlainPlan {
 
 #[derive(Default)]
 struct PlainNode {
-    /// An address ends here.
-    is_wanted: bool,
     fields: Names,
     /// By index, ascending.
     elements: Vec<(usize, NodeId)>,
@@ -84,11 +82,8 @@ impl PlainPlan {
                 // Children have higher numbers than their parents.
                 depths[*child as usize] = depths[at] + 1;
             }
-            plan.nodes.push(PlainNode {
-                is_wanted: !node.slots.is_empty(),
-                fields: Names::of(fields),
-                elements: node.elements.clone(),
-            });
+            plan.nodes
+                .push(PlainNode { fields: Names::of(fields), elements: node.elements.clone() });
         }
         depths.into_iter().all(|depth| depth <= DEPTH_MAX).then_some(plan)
     }
@@ -171,11 +166,7 @@ impl<'plan> Walker<'plan, '_> {
         match self.scanner.peek() {
             b'{' if fields => self.fields(&here.fields)?,
             b'[' if elements => self.elements(&here.elements)?,
-            b'{' | b'[' if fields || elements => return None,
-            b'n' | b't' | b'f' => self.scanner.skip()?,
-            _ if here.is_wanted => self.scanner.skip()?,
-            // The general walk decodes the scalar that an address leads through.
-            _ => return None,
+            _ => self.scanner.skip()?,
         }
         self.spans[node as usize] = Span { start: start as u32, end: self.scanner.at() as u32 };
         Some(())
@@ -224,8 +215,9 @@ impl<'plan> Walker<'plan, '_> {
         // With its opening quote.
         self.scanner.back_to(start - 1);
         self.scanner.text()?;
-        let name = unescaped(self.text.get(start - 1..self.scanner.at())?)?;
-        Some(fields.find(name.as_bytes()))
+        // Half a character is in no name that is looked for.
+        let name = unescaped(self.text.get(start - 1..self.scanner.at())?);
+        Some(name.and_then(|name| fields.find(name.as_bytes())))
     }
 
     fn elements(&mut self, elements: &'plan [(usize, NodeId)]) -> Option<()> {

@@ -193,7 +193,6 @@ proptest! {
         let time = time.map(|text| JsonAddress::parse(&text).unwrap());
         let mut plan = Tree::new(time.as_ref());
         let slots: Vec<u32> = addresses.iter().map(|address| plan.insert(address)).collect();
-        plan.finish();
         let walk = plan.walk(&text).unwrap();
         for (address, slot) in addresses.iter().zip(slots) {
             let expected = reference(&document, address.steps());
@@ -225,7 +224,6 @@ proptest! {
         for address in ["a", "a[1]", "a[id=1].b", "[]", "d.a[].a[a=d]", "[1][1]"] {
             plan.insert(&JsonAddress::parse(address).unwrap());
         }
-        plan.finish();
         let Ok(text) = utf8(&payload) else { return Ok(()) };
         let valid = serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
         match plan.walk(text) {
@@ -237,8 +235,9 @@ proptest! {
                     compact(sample.raw);
                 }
             }
-            Err(error) => prop_assert!(plan.quick_walk(text).is_none() && !valid || error.contains("surrogate")
-                || error.contains("number out of range") || error.contains("hex escape"), "{}", error),
+            Err(error) => {
+                prop_assert!(plan.quick_walk(text).is_none() && !valid, "{}", error);
+            }
         }
     }
 }
@@ -264,18 +263,18 @@ fn the_quick_walk_gives_up_seldom() {
     for address in ["v[id=5].x", "v[].y[id=a][2]", "\"q\\\"\"[]", "v", "v[1].x"] {
         plan.insert(&JsonAddress::parse(address).unwrap());
     }
-    plan.finish();
     for (text, is_quick) in [
         (r#"{"v":[{"id":5,"x":1,"t":7},{"y":[{"id":"a"},[1,2]]}],"q\"":[1,{}]}"#, true),
         (r#"{"v":{"id":"5","x":{"b":[]}}}"#, true),
         (r#"{"\u0076":[[],null,"x",{"t":1e999}]}"#, true),
         ("[]", true),
         (r#"{"v":[{"x":1,"x":2}]}"#, false),
-        (r#"{"v":"\ud800"}"#, false),
+        (r#"{"v":"\ud800"}"#, true),
         (r#"{"v":[{"x":"\ud800"}]}"#, true),
-        (r#"{"v":[{"y":"\ud800"}]}"#, false),
-        (r#"{"v":[{"y":1e999}]}"#, false),
-        (r#"{"\ud800":1}"#, false),
+        (r#"{"v":[{"y":"\ud800"}]}"#, true),
+        (r#"{"v":[{"y":1e999}]}"#, true),
+        (r#"{"\ud800":1}"#, true),
+        (r#"{"\ud8zz":1}"#, false),
         (r#"{"v":[1,]}"#, false),
     ] {
         assert_eq!(plan.quick_walk(text).is_some(), is_quick, "{text}");
@@ -334,7 +333,6 @@ fn many_fields_and_keys_are_found() {
         let _ = write!(text, ",\"f{number}\":{number}");
     }
     text.push('}');
-    plan.finish();
     let walk = plan.walk(&text).unwrap();
     assert_eq!(walk.samples.len(), 200);
     for sample in walk.samples {
@@ -346,7 +344,6 @@ fn many_fields_and_keys_are_found() {
 fn escaped_names_are_found() {
     let mut plan = Tree::new(None);
     plan.insert(&JsonAddress::parse(r#""a\"b".é"#).unwrap());
-    plan.finish();
     let walk = plan.walk(r#"{"a\"b":{"\u00e9":1}}"#).unwrap();
     assert_eq!(walk.samples.iter().map(|sample| sample.raw).collect::<Vec<_>>(), ["1"]);
 }

@@ -27,11 +27,6 @@ pub(super) struct Node {
     pub(super) keyed: Vec<Keyed>,
     /// Which of the time field's `[]` applies to the elements here, from 1; 0: none.
     pub(super) scope_level: u8,
-    /// The raw text is needed: for an address that ends here, or because several readings of one
-    /// value have to be followed one after the other.
-    pub(super) raw: bool,
-    /// For the node of a keyed element: which captured field belongs to which child.
-    pub(super) captured: Vec<(u32, NodeId)>,
 }
 
 /// Children by name.
@@ -46,9 +41,6 @@ pub(super) struct Keyed {
     literals: FxHashMap<Literal, NodeId>,
     texts: FxHashMap<Box<str>, Vec<NodeId>>,
     others: FxHashMap<Box<str>, Vec<NodeId>>,
-    /// The fields of elements that any of the addresses goes on with; `None`: some address needs
-    /// more of an element than single fields, so its whole text is taken.
-    pub(super) captures: Option<FxHashMap<Box<str>, u32>>,
 }
 
 /// An address, and what it means when a message has nothing there.
@@ -151,7 +143,6 @@ impl Keyed {
             literals: FxHashMap::default(),
             texts: FxHashMap::default(),
             others: FxHashMap::default(),
-            captures: None,
         }
     }
 
@@ -326,50 +317,5 @@ impl Tree {
             self.nodes.push(Node::default());
         }
         child
-    }
-
-    /// To be called once, after the last [`Self::insert`].
-    pub(super) fn finish(&mut self) {
-        // Children have higher numbers than their parents.
-        for at in (0..self.nodes.len()).rev() {
-            let mut keyed = std::mem::take(&mut self.nodes[at].keyed);
-            for group in &mut keyed {
-                self.finish_keyed(group);
-            }
-            let every_raw =
-                self.nodes[at].every.is_some_and(|every| self.nodes[every as usize].raw);
-            let whole_element = keyed.iter().any(|group| group.captures.is_none());
-            let node = &mut self.nodes[at];
-            let readings = usize::from(!node.fields.is_empty())
-                + usize::from(node.every.is_some())
-                + keyed.len();
-            node.raw = !node.slots.is_empty() || readings > 1 || every_raw || whole_element;
-            node.keyed = keyed;
-        }
-    }
-
-    fn finish_keyed(&mut self, group: &mut Keyed) {
-        let mut children: Vec<NodeId> = group.nodes().collect();
-        children.sort_unstable();
-        let simple = children.iter().all(|child| {
-            let child = &self.nodes[*child as usize];
-            child.slots.is_empty()
-                && child.elements.is_empty()
-                && child.every.is_none()
-                && child.keyed.is_empty()
-        });
-        if !simple {
-            return;
-        }
-        let mut captures: FxHashMap<Box<str>, u32> = FxHashMap::default();
-        for child in children {
-            let mut captured = Vec::new();
-            for (name, node) in self.nodes[child as usize].fields.nodes() {
-                let next = captures.len() as u32;
-                captured.push((*captures.entry(name.into()).or_insert(next), node));
-            }
-            self.nodes[child as usize].captured = captured;
-        }
-        group.captures = Some(captures);
     }
 }

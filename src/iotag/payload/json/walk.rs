@@ -1,4 +1,7 @@
 //! A streaming parser led along the tree of addresses.
+//!
+//! It says what a document means, and what is wrong with one that has none; the quicker ways give
+//! up where they are not sure to find the same.
 
 use std::fmt;
 
@@ -8,7 +11,8 @@ use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, V
 use serde_json::value::RawValue;
 
 use super::super::{SAMPLES_MAX, too_many};
-use super::tree::{Absence, Fields, Keyed, LeadsInto, NodeId, Tree};
+use super::tree::{Absence, Keyed, LeadsInto, NodeId, Tree};
+use super::unescaped;
 
 /// What a message has at the addresses of a plan.
 pub(super) struct Walk<'de> {
@@ -236,73 +240,11 @@ struct At<'walk, 'plan, 'de> {
 impl<'de> DeserializeSeed<'de> for At<'_, '_, 'de> {
     type Value = ();
 
+    /// As a piece of text, whatever it is: an address leads through a value without decoding it, so
+    /// that what is wrong inside concerns those alone who read it.
     fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        if self.walker.plan.nodes[self.node as usize].raw {
-            let raw = <&RawValue as serde::Deserialize>::deserialize(deserializer)?;
-            return self.walker.raw(self.node, raw.get()).map_err(D::Error::custom);
-        }
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for At<'_, '_, 'de> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
-        let Self { walker, node } = self;
-        let plan = walker.plan;
-        let here = &plan.nodes[node as usize];
-        walker.found(node, Found::Object);
-        // A node that is not `raw` has at most one of the three readings.
-        if !here.fields.is_empty() {
-            return FieldsVisitor { walker, node }.visit_map(map);
-        }
-        if let Some(every) = here.every {
-            let outer = walker.enter_element(node, 0);
-            At { walker, node: every }.visit_map(map)?;
-            walker.scope = outer;
-            return Ok(());
-        }
-        if let Some(group) = here.keyed.first() {
-            let outer = walker.enter_element(node, 0);
-            KeyedAt { walker, group }.visit_map(map)?;
-            walker.scope = outer;
-            return Ok(());
-        }
-        IgnoredAny.visit_map(map).map(drop)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, elements: A) -> Result<(), A::Error> {
-        ElementsVisitor { walker: self.walker, node: self.node }.visit_seq(elements)
-    }
-
-    fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
-        self.walker.found(self.node, Found::Scalar);
-        Ok(())
-    }
-
-    fn visit_bool<E: serde::de::Error>(self, _: bool) -> Result<(), E> {
-        self.visit_unit()
-    }
-
-    fn visit_i64<E: serde::de::Error>(self, _: i64) -> Result<(), E> {
-        self.visit_unit()
-    }
-
-    fn visit_u64<E: serde::de::Error>(self, _: u64) -> Result<(), E> {
-        self.visit_unit()
-    }
-
-    fn visit_f64<E: serde::de::Error>(self, _: f64) -> Result<(), E> {
-        self.visit_unit()
-    }
-
-    fn visit_str<E: serde::de::Error>(self, _: &str) -> Result<(), E> {
-        self.visit_unit()
+        let raw = <&RawValue as serde::Deserialize>::deserialize(deserializer)?;
+        self.walker.raw(self.node, raw.get()).map_err(D::Error::custom)
     }
 }
 
@@ -325,8 +267,8 @@ impl<'de> Visitor<'de> for FieldsVisitor<'_, '_, 'de> {
         let fields = &plan.nodes[node as usize].fields;
         walker.objects += 1;
         let object = walker.objects;
-        while let Some(child) = map.next_key_seed(Name { fields })? {
-            let Some(child) = child else {
+        while let Some(name) = map.next_key::<&RawValue>()? {
+            let Some(child) = unescaped(name.get()).and_then(|name| fields.find(&name)) else {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             };
@@ -340,34 +282,6 @@ impl<'de> Visitor<'de> for FieldsVisitor<'_, '_, 'de> {
             (state.object, state.start, state.end) = (object, start, end);
         }
         Ok(())
-    }
-}
-
-/// The child for the next name of an object.
-struct Name<'plan> {
-    fields: &'plan Fields,
-}
-
-impl<'de> DeserializeSeed<'de> for Name<'_> {
-    type Value = Option<NodeId>;
-
-    fn deserialize<D: serde::Deserializer<'de>>(
-        self,
-        deserializer: D,
-    ) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for Name<'_> {
-    type Value = Option<NodeId>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the name of a field")
-    }
-
-    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
-        Ok(self.fields.find(name))
     }
 }
 
@@ -389,156 +303,20 @@ impl<'de> Visitor<'de> for ElementsVisitor<'_, '_, 'de> {
         let plan = walker.plan;
         let here = &plan.nodes[node as usize];
         walker.found(node, Found::Array);
-        if here.every.is_none() && here.elements.is_empty() && here.keyed.is_empty() {
-            return IgnoredAny.visit_seq(elements).map(drop);
-        }
         let mut single = here.elements.iter().peekable();
         for index in 0_usize.. {
+            let Some(raw) = elements.next_element::<&RawValue>()? else { break };
             let element = single.next_if(|(wanted, _)| *wanted == index).map(|(_, node)| *node);
-            let children = element.into_iter().chain(here.every);
             let outer = walker.enter_element(node, u32::try_from(index).unwrap_or(u32::MAX));
-            let readings = children.clone().count() + here.keyed.len();
-            let more = if readings == 0 {
-                elements.next_element::<IgnoredAny>()?.is_some()
-            } else if readings > 1 {
-                match elements.next_element::<&RawValue>()? {
-                    None => false,
-                    Some(raw) => {
-                        for child in children {
-                            walker.raw(child, raw.get()).map_err(A::Error::custom)?;
-                        }
-                        for group in &here.keyed {
-                            walker.keyed_raw(group, raw.get()).map_err(A::Error::custom)?;
-                        }
-                        true
-                    }
-                }
-            } else if let Some(group) = here.keyed.first() {
-                elements.next_element_seed(KeyedAt { walker: &mut *walker, group })?.is_some()
-            } else if let Some(child) = children.into_iter().next() {
-                elements.next_element_seed(At { walker: &mut *walker, node: child })?.is_some()
-            } else {
-                false
-            };
+            for child in element.into_iter().chain(here.every) {
+                walker.raw(child, raw.get()).map_err(A::Error::custom)?;
+            }
+            for group in &here.keyed {
+                walker.keyed_raw(group, raw.get()).map_err(A::Error::custom)?;
+            }
             walker.scope = outer;
-            if !more {
-                break;
-            }
         }
         Ok(())
-    }
-}
-
-/// Follows the addresses of keyed elements into one element.
-struct KeyedAt<'walk, 'plan, 'de> {
-    walker: &'walk mut Walker<'plan, 'de>,
-    group: &'plan Keyed,
-}
-
-impl<'de> DeserializeSeed<'de> for KeyedAt<'_, '_, 'de> {
-    type Value = ();
-
-    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        if self.group.captures.is_none() {
-            let raw = <&RawValue as serde::Deserialize>::deserialize(deserializer)?;
-            return self.walker.keyed_raw(self.group, raw.get()).map_err(D::Error::custom);
-        }
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for KeyedAt<'_, '_, 'de> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    /// The key may come after the values, so the wanted fields are kept until the end.
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let Self { walker, group } = self;
-        let Some(captures) = &group.captures else { return IgnoredAny.visit_map(map).map(drop) };
-        let mut key = None;
-        let mut captured: Vec<Option<&'de str>> = vec![None; captures.len()];
-        while let Some((is_key, capture)) = map.next_key_seed(KeyedName { group, captures })? {
-            if !is_key && capture.is_none() {
-                map.next_value::<IgnoredAny>()?;
-                continue;
-            }
-            let raw = map.next_value::<&RawValue>()?.get();
-            if is_key {
-                key = Some(raw);
-            }
-            if let Some(capture) = capture {
-                captured[capture as usize] = Some(raw);
-            }
-        }
-        let plan = walker.plan;
-        for node in key.map_or(&[][..], |key| group.find(key)) {
-            for (capture, child) in &plan.nodes[*node as usize].captured {
-                if let Some(raw) = captured[*capture as usize] {
-                    walker.raw(*child, raw).map_err(A::Error::custom)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, elements: A) -> Result<(), A::Error> {
-        IgnoredAny.visit_seq(elements).map(drop)
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
-    }
-}
-
-/// Whether the next name of an element is its key's, and the place to keep its value.
-struct KeyedName<'plan> {
-    group: &'plan Keyed,
-    captures: &'plan FxHashMap<Box<str>, u32>,
-}
-
-impl<'de> DeserializeSeed<'de> for KeyedName<'_> {
-    type Value = (bool, Option<u32>);
-
-    fn deserialize<D: serde::Deserializer<'de>>(
-        self,
-        deserializer: D,
-    ) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for KeyedName<'_> {
-    type Value = (bool, Option<u32>);
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the name of a field")
-    }
-
-    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
-        Ok((*name == *self.group.field, self.captures.get(name).copied()))
     }
 }
 
@@ -556,35 +334,13 @@ impl<'de> Visitor<'de> for KeyVisitor<'_, 'de> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(is_key) = map.next_key_seed(IsName(self.field))? {
-            if is_key {
+        while let Some(name) = map.next_key::<&RawValue>()? {
+            if unescaped(name.get()).is_some_and(|name| name == self.field) {
                 *self.key = Some(map.next_value::<&RawValue>()?.get());
             } else {
                 map.next_value::<IgnoredAny>()?;
             }
         }
         Ok(())
-    }
-}
-
-struct IsName<'a>(&'a str);
-
-impl<'de> DeserializeSeed<'de> for IsName<'_> {
-    type Value = bool;
-
-    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for IsName<'_> {
-    type Value = bool;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the name of a field")
-    }
-
-    fn visit_str<E>(self, name: &str) -> Result<bool, E> {
-        Ok(name == self.0)
     }
 }
