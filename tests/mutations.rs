@@ -412,7 +412,9 @@ const SCALARS: &[&[u8]] = &[
 fn replace_value(payload: &mut Vec<u8>, chance: &mut Chance) {
     let is_inside = |byte: &u8| byte.is_ascii_alphanumeric() || b".-+\"".contains(byte);
     let from = chance.below(payload.len() + 1);
-    let Some(start) = payload[from..].iter().position(|byte| b":,[ =>".contains(byte)) else {
+    // After a comma there may be a name, which no other value can stand for.
+    let marks: &[u8] = if chance.below(6) > 0 { b":[=>" } else { b",; " };
+    let Some(start) = payload[from..].iter().position(|byte| marks.contains(byte)) else {
         return;
     };
     let start = from + start + 1;
