@@ -148,6 +148,8 @@ impl SectionKind {
                 "ignore_missing_time",
                 "csv_delimiter",
                 "csv_header",
+                "envelope_payload",
+                "envelope_encoding",
                 "max_age",
                 "will_topic",
                 "will_payload",

@@ -6,6 +6,7 @@ use super::bytes_address::BytesAddress;
 use super::json_address::{JsonAddress, Step};
 use super::json_path::JsonPath;
 use super::line_address::LineAddress;
+use super::lpp_address::LppAddress;
 use super::xml_address::XmlAddress;
 use super::{PayloadType, Station, SyntaxError, TagType};
 
@@ -38,11 +39,13 @@ pub enum TagAddress {
     Xml(XmlAddress),
     /// `RA=…`: bytes at a place.
     Bytes(BytesAddress),
+    /// `LPP=…`: a value of a Cayenne LPP frame.
+    Lpp(LppAddress),
 }
 
 /// The words that are a whole address, and the letters before `=`.
 const WORDS: [&str; 6] = ["IN_TOPIC", "IN_DATA", "IN_ID", "ACK_ID", "OUT_TOPIC", "OUT_VALUE"];
-const PREFIXES: [&str; 7] = ["TL", "JA", "JP", "LP", "CA", "XA", "RA"];
+const PREFIXES: [&str; 8] = ["TL", "JA", "JP", "LP", "CA", "XA", "RA", "LPP"];
 
 impl TagAddress {
     /// Reads an address as written in a tag file.
@@ -68,6 +71,7 @@ impl TagAddress {
             "CA" => Ok(Self::Column(rest.into())),
             "XA" => XmlAddress::parse(rest).map(Self::Xml),
             "RA" => BytesAddress::parse(rest).map(Self::Bytes),
+            "LPP" => LppAddress::parse(rest).map(Self::Lpp),
             _ => return Err(unknown(text)),
         };
         parsed.map_err(|error| SyntaxError { at: error.at + prefix.len() + 1, ..error })
@@ -89,12 +93,18 @@ impl TagAddress {
             Self::Column(_) => ("CA=", !tag_type.is_output(), "an input type"),
             Self::Xml(_) => ("XA=", !tag_type.is_output(), "an input type"),
             Self::Bytes(_) => ("RA=", !tag_type.is_output(), "an input type"),
+            Self::Lpp(_) => ("LPP=", !tag_type.is_output(), "an input type"),
         };
         if allowed {
             Ok(())
         } else {
             Err(format!("a tag with the address `{name}` is of type {types}, not {tag_type}"))
         }
+    }
+
+    /// Whether it reads bytes: those of the payload, or those that its envelope holds.
+    pub fn reads_bytes(&self) -> bool {
+        matches!(self, Self::Bytes(_) | Self::Lpp(_))
     }
 
     /// Whether payloads of this type have such a place; the error says which have.
@@ -107,6 +117,7 @@ impl TagAddress {
             Self::Column(_) => ("CA=", Csv),
             Self::Xml(_) => ("XA=", Xml),
             Self::Bytes(_) => ("RA=", Bytes),
+            Self::Lpp(_) => ("LPP=", Bytes),
             _ => return Ok(()),
         };
         // No Content Type says line protocol.
@@ -114,7 +125,14 @@ impl TagAddress {
             return Ok(());
         }
         let (wanted, is) = (wanted.as_str(), payload_type.as_str());
-        Err(format!("`{name}` needs `payload_type = \"{wanted}\"`, but the station's is `{is}`"))
+        let envelope = if self.reads_bytes() && payload_type == Json {
+            ", and it has no `envelope_payload`"
+        } else {
+            ""
+        };
+        Err(format!(
+            "`{name}` needs `payload_type = \"{wanted}\"`, but the station's is `{is}`{envelope}"
+        ))
     }
 
     /// Whether a tag of a station may have this address, apart from the payload's type: without a
@@ -174,7 +192,7 @@ fn unknown(text: &str) -> SyntaxError {
     }
 }
 
-fn nearest<'a>(text: &str, known: &[&'a str]) -> Option<&'a str> {
+pub(super) fn nearest<'a>(text: &str, known: &[&'a str]) -> Option<&'a str> {
     let (distance, word) = known
         .iter()
         .map(|word| (strsim::damerau_levenshtein(text, word), *word))
@@ -207,6 +225,7 @@ mod tests {
             ("JA=a[0]", 5, "indexes count from 1", "`[1]`"),
             ("XA=a", 3, "expected `/`", "root element"),
             ("RA=4", 4, "expected `:`", "f32be"),
+            ("LPP=gps_1", 9, "expected a part of `gps`", "`latitude`"),
             ("LP=m,", 5, "expected the key", ""),
             ("JP=a", 3, "begins with `$`", "`JA=a`"),
             ("CA=", 3, "expected the name", ""),
@@ -236,6 +255,7 @@ mod tests {
             assert!(check("LP=m", tag_type));
             assert_eq!(check("JP=$.x", tag_type), !output);
             assert_eq!(check("RA=0:u8", tag_type), !output);
+            assert_eq!(check("LPP=temperature_1", tag_type), !output);
             assert_eq!(check("JA=x[]", tag_type), !output);
             assert_eq!(check("OUT_VALUE", tag_type), output);
             assert!(check("JA=x[2]", tag_type));

@@ -18,11 +18,14 @@ use super::convert::Conversion;
 use super::json_address::Literal;
 use super::payload::bytes::BytesPlan;
 use super::payload::csv::CsvPlan;
+use super::payload::envelope::{self, Enclosed};
 use super::payload::influx::InfluxPlan;
 use super::payload::json::{self, JsonPlan, Taken};
 use super::payload::xml::XmlPlan;
-use super::payload::{Absence, Datum, Sample, SourceTime, Times, content, excerpt};
-use super::{OnMissing, PayloadType, Quality, Reason, TagId, TagUpdate, Timestamp, Value};
+use super::payload::{self, Absence, Datum, Sample, SourceTime, Times, content, excerpt};
+use super::{
+    EnvelopeEncoding, OnMissing, PayloadType, Quality, Reason, TagId, TagUpdate, Timestamp, Value,
+};
 
 /// What a station is given of a message.
 #[derive(Clone, Copy, Debug)]
@@ -93,6 +96,7 @@ pub struct StationPlan {
     csv: Option<CsvPlan>,
     xml: Option<XmlPlan>,
     bytes: Option<BytesPlan>,
+    envelope: Option<EnvelopePlan>,
     /// The different conditions of the tags.
     whens: Vec<Vec<PlannedCondition>>,
     times: Times,
@@ -114,6 +118,12 @@ struct PlannedCondition {
     literal: Literal,
 }
 
+/// Where in a document bytes stand as text; the station's plan for bytes reads those.
+struct EnvelopePlan {
+    slot: u32,
+    encoding: EnvelopeEncoding,
+}
+
 /// Where a tag's value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
@@ -123,6 +133,8 @@ enum Source {
     TopicLevel(usize),
     /// A slot of the plan for payloads of this type.
     Payload(PayloadType, u32),
+    /// A slot of the plan for bytes, which stand in an envelope.
+    Enclosed(u32),
 }
 
 impl StationPlan {
@@ -177,7 +189,9 @@ impl StationPlan {
             _ => SourceTime::Unstated,
         };
         let arrival = mapping.stamp(SourceTime::Unstated);
-        let found = Found { taken, arrival, plain: mapping.stamp(time) };
+        let opened = self.open(taken);
+        let enclosed = self.take_enclosed(&opened, &mut mapping);
+        let found = Found { taken, arrival, plain: mapping.stamp(time), enclosed };
         mapping.updates.reserve(self.tags.len());
         for tag in &self.tags {
             if tag.when.is_none_or(|when| whens[when]) {
@@ -218,11 +232,57 @@ impl StationPlan {
                 self.xml.as_ref().map(|plan| plan.take(payload, times, report)).transpose()
             }
             Some(PayloadType::Bytes) => {
-                self.bytes.as_ref().map(|plan| plan.take(payload)).transpose()
+                self.bytes.as_ref().map(|plan| plan.take(payload, report)).transpose()
             }
             Some(PayloadType::Text | PayloadType::Auto) | None => Ok(None),
         };
         found.map(|found| found.map(Taken::Found))
+    }
+
+    /// What the envelope holds: once, or as often as its address matches.
+    fn open(&self, taken: Option<&Taken<'_, '_>>) -> Vec<(Enclosed, SourceTime)> {
+        let (Some(EnvelopePlan { slot, encoding }), Some(taken)) = (&self.envelope, taken) else {
+            return Vec::new();
+        };
+        match taken {
+            Taken::Plain(plain) => {
+                let datum = plain.datum(*slot);
+                vec![(envelope::decode(datum.as_ref(), *encoding), plain.time)]
+            }
+            Taken::Found(found) => {
+                let decode = |sample: &Sample<'_>| {
+                    (envelope::decode(Some(&sample.datum), *encoding), sample.time)
+                };
+                let mut opened: Vec<_> = found.of(*slot).map(decode).collect();
+                if opened.is_empty()
+                    && let Absence::Missing(time) = found.absence(*slot)
+                {
+                    opened.push((Enclosed::Missing, time));
+                }
+                opened
+            }
+        }
+    }
+
+    /// The bytes of an open envelope, taken apart.
+    fn take_enclosed<'f>(
+        &self,
+        opened: &'f [(Enclosed, SourceTime)],
+        mapping: &mut Mapping<'_, '_>,
+    ) -> Vec<(Inside<'f>, Stamp)> {
+        let mut inside = Vec::with_capacity(opened.len());
+        for (enclosed, time) in opened {
+            let taken = match (enclosed, &self.bytes) {
+                (Enclosed::Bytes(bytes), Some(plan)) => plan
+                    .take(bytes, &mut mapping.report)
+                    .map_or_else(|why| mapping.broken(&why), Inside::Found),
+                (Enclosed::Broken(why), _) => mapping.broken(why),
+                (Enclosed::Null, _) => Inside::Nothing(Reason::Null),
+                _ => Inside::Missing,
+            };
+            inside.push((taken, mapping.stamp(*time)));
+        }
+        inside
     }
 
     /// Which conditions hold. Of a payload that is no JSON none does.
@@ -272,6 +332,17 @@ struct Found<'f> {
     arrival: Stamp,
     /// The time of all values of a plain payload.
     plain: Stamp,
+    /// What stands in the envelope, as often as there is one.
+    enclosed: Vec<(Inside<'f>, Stamp)>,
+}
+
+/// An envelope's content, taken apart.
+enum Inside<'f> {
+    Found(payload::Found<'f>),
+    /// Nothing is at the envelope's place.
+    Missing,
+    /// There are no bytes.
+    Nothing(Reason),
 }
 
 /// The time of updates, and what it makes of their quality.
@@ -309,7 +380,35 @@ impl Mapping<'_, '_> {
                 self.update_from_payload(tag, slot, found);
             }
             Source::Payload(..) => {}
+            Source::Enclosed(slot) => self.update_from_envelope(tag, slot, found),
         }
+    }
+
+    fn update_from_envelope(&mut self, tag: &PlannedTag, slot: u32, found: &Found<'_>) {
+        if found.taken.is_none() {
+            return self.push(tag, Err(Reason::BadPayload), &found.arrival, None);
+        }
+        for (inside, stamp) in &found.enclosed {
+            match inside {
+                Inside::Missing => self.missing(tag, stamp),
+                Inside::Nothing(reason) => self.push(tag, Err(*reason), stamp, None),
+                Inside::Found(samples) => {
+                    let mut of_slot = samples.of(slot).peekable();
+                    if of_slot.peek().is_none() && samples.absence(slot) != Absence::NotCarried {
+                        self.missing(tag, stamp);
+                    }
+                    for Sample { datum, .. } in of_slot {
+                        self.taken(tag, datum, stamp);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Notes why an envelope holds no bytes.
+    fn broken<'f>(&mut self, why: &str) -> Inside<'f> {
+        self.report.bad_payload.get_or_insert_with(|| why.to_owned());
+        Inside::Nothing(Reason::BadPayload)
     }
 
     fn update_from_payload(&mut self, tag: &PlannedTag, slot: u32, found: &Found<'_>) {

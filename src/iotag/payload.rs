@@ -6,8 +6,10 @@
 pub(super) mod bytes;
 pub(super) mod content;
 pub(super) mod csv;
+pub(super) mod envelope;
 pub(super) mod influx;
 pub(super) mod json;
+pub(super) mod lpp;
 pub(super) mod xml;
 
 use std::borrow::Cow;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
+use super::json_address::JsonAddress;
 use super::time_field::TimeField;
 use super::time_mask::{TimeMask, Zone};
 use super::{LineId, StationAddress};
@@ -35,6 +36,8 @@ pub struct Station {
     pub csv_delimiter: u8,
     /// Whether the first row of CSV payloads names the columns.
     pub csv_header: bool,
+    /// Where bytes stand as text in its JSON documents; `None`: nowhere.
+    pub envelope: Option<Envelope>,
     /// Samples with an older source time are discarded; `None`: none is.
     pub max_age: Option<SignedDuration>,
     /// Subscribe to the address too (D2000: SSA).
@@ -98,6 +101,34 @@ impl PayloadType {
             Self::Xml => "xml",
             Self::Bytes => "bytes",
             Self::Auto => "auto",
+        }
+    }
+}
+
+/// Bytes that stand as text in a JSON document, as LoRaWAN servers send what devices sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Envelope {
+    /// The field with the text.
+    pub payload: JsonAddress,
+    /// How it is written.
+    pub encoding: EnvelopeEncoding,
+}
+
+/// How bytes are written as text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EnvelopeEncoding {
+    /// RFC 4648, sections 4 and 5, padded or not.
+    Base64,
+    /// RFC 4648, section 8, in any case.
+    Hex,
+}
+
+impl EnvelopeEncoding {
+    /// As written in configuration files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Base64 => "base64",
+            Self::Hex => "hex",
         }
     }
 }

@@ -21,6 +21,7 @@ pub(super) fn station(payload_type: PayloadType) -> Station {
         ignore_missing_time: false,
         csv_delimiter: b',',
         csv_header: true,
+        envelope: None,
         max_age: None,
         subscribe_address: false,
         will_topic: None,

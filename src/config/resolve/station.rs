@@ -15,8 +15,11 @@ use crate::config::document::{Section, Written};
 use crate::config::keys::SectionKind;
 use crate::config::problems::Problems;
 use crate::config::source::Place;
+use crate::iotag::json_address::JsonAddress;
 use crate::iotag::router::Claim;
-use crate::iotag::{LineId, OnMissing, PayloadType, Station, StationAddress};
+use crate::iotag::{
+    Envelope, EnvelopeEncoding, LineId, OnMissing, PayloadType, Station, StationAddress,
+};
 use crate::topic;
 
 /// The stations of all files, by position.
@@ -31,6 +34,8 @@ pub(crate) struct Stations {
 pub(crate) struct Entry {
     pub(crate) station: Option<Station>,
     pub(crate) payload_type: Option<PayloadType>,
+    /// Whether it says where bytes stand in its documents.
+    pub(crate) has_envelope: bool,
 }
 
 /// Longest `max_age`.
@@ -42,6 +47,8 @@ const TIMER_MAX: Duration = Duration::from_secs(366 * 86_400);
 /// Shortest and longest `publish_every`.
 const PUBLISH_EVERY: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(10)..=Duration::from_secs(366 * 86_400);
+const ENVELOPE_ENCODINGS: &[(&str, EnvelopeEncoding)] =
+    &[("base64", EnvelopeEncoding::Base64), ("hex", EnvelopeEncoding::Hex)];
 const ON_MISSING: &[(&str, OnMissing)] = &[("bad", OnMissing::Bad), ("keep", OnMissing::Keep)];
 
 impl Stations {
@@ -131,6 +138,9 @@ impl Stations {
         let publish_every = publish_every(section, problems);
         let publish_on_write = section.logical("publish_on_write", problems).unwrap_or(true);
         let csv_delimiter = csv_delimiter(section, problems).unwrap_or(b',');
+        let has_envelope = section.get("envelope_payload").is_some();
+        let envelope = envelope(section, settings.payload_type, work);
+        let problems = &mut work.problems;
         let max_age = section
             .duration("max_age", MAX_AGE_MAX, problems)
             .filter(|age| !age.is_zero())
@@ -159,6 +169,7 @@ impl Stations {
                 ignore_missing_time: settings.ignore_missing_time,
                 csv_delimiter,
                 csv_header,
+                envelope,
                 max_age,
                 will_topic,
                 will_payload,
@@ -174,7 +185,7 @@ impl Stations {
                 publish_content_type,
             })
         };
-        Entry { station: station(), payload_type }
+        Entry { station: station(), payload_type, has_envelope }
     }
 
     /// Two stations of a line with one address: an error (contract, section 2).
@@ -212,6 +223,32 @@ fn content_type(section: &Section<'_>, problems: &mut Problems) -> Option<Arc<st
         problems.wrong(text.place, message);
     }
     Some(text.value.into())
+}
+
+/// Where bytes stand as text; only JSON documents have such a place.
+fn envelope(
+    section: &Section<'_>,
+    payload_type: Option<PayloadType>,
+    work: &mut Work,
+) -> Option<Envelope> {
+    let encoding = section.choice("envelope_encoding", ENVELOPE_ENCODINGS, &mut work.problems);
+    if let Some(item) = section.get("envelope_encoding")
+        && section.lacks("envelope_payload")
+    {
+        let message = "`envelope_encoding` needs an `envelope_payload`";
+        work.problems.wrong(item.place, message);
+    }
+    let payload = parsed(section, "envelope_payload", JsonAddress::parse, work)?;
+    if let (Some(item), Some(payload_type)) = (section.get("envelope_payload"), payload_type)
+        && payload_type != PayloadType::Json
+    {
+        let is = payload_type.as_str();
+        let message = format!(
+            "`envelope_payload` needs `payload_type = \"json\"`, but the station's is `{is}`"
+        );
+        work.problems.wrong(item.place, message);
+    }
+    Some(Envelope { payload, encoding: encoding.unwrap_or(EnvelopeEncoding::Base64) })
 }
 
 /// Only topics and filters can be subscribed to.

@@ -16,6 +16,7 @@ use crate::config::suggest;
 use crate::iotag::bytes_address::BytesAddress;
 use crate::iotag::json_address::JsonAddress;
 use crate::iotag::line_address::LineAddress;
+use crate::iotag::lpp_address::LppAddress;
 use crate::iotag::when::When;
 use crate::iotag::xml_address::XmlAddress;
 use crate::iotag::{Number, Station, StationId, Tag, TagAddress, TagType, Value, output};
@@ -45,6 +46,7 @@ enum Input {
     Column(Arc<str>),
     Xml(XmlAddress),
     Bytes(BytesAddress),
+    Lpp(LppAddress),
 }
 
 impl Input {
@@ -63,6 +65,7 @@ impl Input {
             TagAddress::Column(column) => Self::Column(Arc::clone(column)),
             TagAddress::Xml(address) => Self::Xml(address.clone()),
             TagAddress::Bytes(address) => Self::Bytes(*address),
+            TagAddress::Lpp(address) => Self::Lpp(*address),
         }
     }
 }
@@ -111,8 +114,10 @@ impl Tags {
             work.problems.wrong(written.place, message);
         }
         if let (Some(station), Some((written, address))) = (station, &address) {
-            let payload_type = stations.entries[station as usize].payload_type;
-            if let Some(payload_type) = payload_type
+            let entry = &stations.entries[station as usize];
+            let in_envelope = entry.has_envelope && address.reads_bytes();
+            if let Some(payload_type) = entry.payload_type
+                && !in_envelope
                 && let Err(message) = address.check_payload_type(payload_type)
             {
                 work.problems.wrong(written.place, message);

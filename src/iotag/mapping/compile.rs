@@ -9,13 +9,13 @@ use crate::iotag::payload::json::{JsonPlan, JsonSlot};
 use crate::iotag::payload::xml::XmlPlan;
 use crate::iotag::time_field::TimeField;
 use crate::iotag::when::When;
-use crate::iotag::{PayloadType, Station, Tag, TagAddress, TagId, TagType};
+use crate::iotag::{Envelope, PayloadType, Station, Tag, TagAddress, TagId, TagType};
 
-use super::{PlannedCondition, PlannedTag, Source, StationPlan};
+use super::{EnvelopePlan, PlannedCondition, PlannedTag, Source, StationPlan};
 
 impl StationPlan {
     /// Compiles the tags of one station. Tags that read nothing of its payloads are left out.
-    pub fn compile<'a>(station: &Station, tags: impl Iterator<Item = (TagId, &'a Tag)>) -> Self {
+    pub fn compile<'a>(station: &'a Station, tags: impl Iterator<Item = (TagId, &'a Tag)>) -> Self {
         let mut compiling = Compiling::new(station);
         for (id, tag) in tags {
             compiling.add(id, tag);
@@ -37,12 +37,15 @@ struct Compiling<'a> {
     csv: CsvPlan,
     xml: XmlPlan,
     bytes: BytesPlan,
+    envelope: Option<&'a Envelope>,
+    /// Of the envelope, once a tag reads what is in it.
+    envelope_slot: Option<JsonSlot>,
     tags: Vec<(TagId, &'a Tag, Place, Option<usize>)>,
     whens: Vec<(&'a When, Vec<JsonSlot>)>,
 }
 
 impl<'a> Compiling<'a> {
-    fn new(station: &Station) -> Self {
+    fn new(station: &'a Station) -> Self {
         let field = station.time_field.as_ref();
         let reads =
             |wanted| station.payload_type == wanted || station.payload_type == PayloadType::Auto;
@@ -59,6 +62,8 @@ impl<'a> Compiling<'a> {
             ),
             xml: XmlPlan::new(field.and_then(TimeField::xml)),
             bytes: BytesPlan::default(),
+            envelope: station.envelope.as_ref(),
+            envelope_slot: None,
             tags: Vec::new(),
             whens: Vec::new(),
         }
@@ -96,13 +101,31 @@ impl<'a> Compiling<'a> {
             TagAddress::Xml(address) if self.reads(PayloadType::Xml) => {
                 payload(PayloadType::Xml, self.xml.insert(address))
             }
-            TagAddress::Bytes(address) if self.reads(PayloadType::Bytes) => {
-                payload(PayloadType::Bytes, self.bytes.insert(*address))
+            TagAddress::Bytes(address) if self.reads_bytes() => {
+                let slot = self.bytes.insert(*address);
+                self.bytes_place(slot)
+            }
+            TagAddress::Lpp(address) if self.reads_bytes() => {
+                let slot = self.bytes.insert_lpp(*address);
+                self.bytes_place(slot)
             }
             _ => return,
         };
         let when = tag.when.as_ref().map(|when| self.when(when));
         self.tags.push((id, tag, place, when));
+    }
+
+    fn reads_bytes(&self) -> bool {
+        self.envelope.is_some() || self.reads(PayloadType::Bytes)
+    }
+
+    fn bytes_place(&mut self, slot: u32) -> Place {
+        let Some(envelope) = self.envelope else {
+            return Place::Fixed(Source::Payload(PayloadType::Bytes, slot));
+        };
+        let json = &mut self.json;
+        self.envelope_slot.get_or_insert_with(|| json.insert(&envelope.payload));
+        Place::Fixed(Source::Enclosed(slot))
     }
 
     fn when(&mut self, when: &'a When) -> usize {
@@ -145,13 +168,19 @@ impl<'a> Compiling<'a> {
             tags.iter()
                 .any(|tag| matches!(tag.source, Source::Payload(of, _) if of == payload_type))
         };
+        let enclosed = self.envelope.zip(self.envelope_slot).map(|(envelope, slot)| EnvelopePlan {
+            slot: json.slot(slot),
+            encoding: envelope.encoding,
+        });
+        let needs_json = read(PayloadType::Json) || enclosed.is_some() || !whens.is_empty();
         StationPlan {
             payload_type: station.payload_type,
-            json: (read(PayloadType::Json) || !whens.is_empty()).then_some(json),
+            json: needs_json.then_some(json),
             influx: read(PayloadType::Influx).then_some(self.influx),
             csv: read(PayloadType::Csv).then_some(self.csv),
             xml: read(PayloadType::Xml).then_some(self.xml),
-            bytes: read(PayloadType::Bytes).then_some(self.bytes),
+            bytes: (read(PayloadType::Bytes) || enclosed.is_some()).then_some(self.bytes),
+            envelope: enclosed,
             tags,
             whens,
             times: Times { mask: station.time_mask.clone(), zone: station.time_zone.clone() },
@@ -168,6 +197,6 @@ fn rank(source: Source) -> u8 {
         Source::Topic => 0,
         Source::Data => 1,
         Source::PacketId => 2,
-        Source::TopicLevel(_) | Source::Payload(..) => 3,
+        Source::TopicLevel(_) | Source::Payload(..) | Source::Enclosed(_) => 3,
     }
 }

@@ -2,28 +2,62 @@
 
 use std::borrow::Cow;
 
+use super::lpp;
 use super::{Absence, Datum, Found, SourceTime};
 use crate::iotag::bytes_address::{ByteOrder, BytesAddress, Content, NumberFormat};
+use crate::iotag::lpp_address::LppAddress;
+use crate::iotag::mapping::MappingReport;
 
 /// The byte addresses of a station; a slot is a position.
 #[derive(Default)]
 pub(in crate::iotag) struct BytesPlan {
-    addresses: Vec<BytesAddress>,
+    places: Vec<Place>,
+    /// Whether one of them is in a Cayenne LPP frame.
+    has_lpp: bool,
+}
+
+enum Place {
+    Fixed(BytesAddress),
+    Lpp(LppAddress),
 }
 
 impl BytesPlan {
     pub(in crate::iotag) fn insert(&mut self, address: BytesAddress) -> u32 {
-        self.addresses.push(address);
-        self.addresses.len() as u32 - 1
+        self.places.push(Place::Fixed(address));
+        self.places.len() as u32 - 1
     }
 
-    /// Takes a payload apart. Every payload can be; what lies beyond its end is missing.
-    pub(in crate::iotag) fn take<'a>(&self, payload: &'a [u8]) -> Result<Found<'a>, String> {
-        let absence = Absence::Missing(SourceTime::Unstated);
-        let mut found = Found::new(self.addresses.len(), absence);
-        for (slot, address) in (0..).zip(&self.addresses) {
-            if let Some(datum) = datum(payload, address) {
-                found.push(slot, datum, SourceTime::Unstated)?;
+    pub(in crate::iotag) fn insert_lpp(&mut self, address: LppAddress) -> u32 {
+        self.has_lpp = true;
+        self.places.push(Place::Lpp(address));
+        self.places.len() as u32 - 1
+    }
+
+    /// Takes a payload apart. Every payload can be; what lies beyond its end is missing. What a
+    /// Cayenne LPP frame does not carry it leaves alone; a broken one breaks all that read it.
+    pub(in crate::iotag) fn take<'a>(
+        &self,
+        payload: &'a [u8],
+        report: &mut MappingReport,
+    ) -> Result<Found<'a>, String> {
+        let time = SourceTime::Unstated;
+        let mut found = Found::new(self.places.len(), Absence::NotCarried);
+        let frame = if self.has_lpp { lpp::values(payload) } else { Ok(Vec::new()) };
+        if let Err(why) = &frame {
+            report.bad_payload.get_or_insert_with(|| why.clone());
+        }
+        for (slot, place) in (0..).zip(&self.places) {
+            match (place, &frame) {
+                (Place::Fixed(address), _) => match datum(payload, address) {
+                    Some(datum) => found.push(slot, datum, time)?,
+                    None => found.set_absence(slot, Absence::Missing(time)),
+                },
+                (Place::Lpp(address), Ok(values)) => {
+                    for datum in values.iter().filter_map(|value| value.datum(address)) {
+                        found.push(slot, datum, time)?;
+                    }
+                }
+                (Place::Lpp(_), Err(_)) => found.push(slot, Datum::Broken(""), time)?,
             }
         }
         Ok(found)
@@ -83,7 +117,7 @@ mod tests {
     fn take(payload: &[u8], address: &str) -> String {
         let mut plan = BytesPlan::default();
         plan.insert(BytesAddress::parse(address).unwrap());
-        let found = plan.take(payload).unwrap();
+        let found = plan.take(payload, &mut MappingReport::default()).unwrap();
         let mut samples = found.of(0);
         samples.next().map_or("missing".to_owned(), |sample| excerpt(&sample.datum).into_owned())
     }
