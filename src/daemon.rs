@@ -1,5 +1,6 @@
 //! Start, run and stop, in that order and its reverse.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -9,6 +10,7 @@ use tokio::task::JoinSet;
 use crate::api;
 use crate::clock;
 use crate::config::Config;
+use crate::hub::status::PathId;
 use crate::hub::{Hub, writer};
 use crate::line::LineTask;
 use crate::mqtt::Session;
@@ -92,22 +94,19 @@ impl Daemon {
     }
 }
 
-/// The stored session of each line.
-fn stored_sessions(config: &Config, recovered: Recovered) -> Vec<Session> {
-    let mut records: Vec<Vec<(Vec<u8>, Vec<u8>)>> = vec![Vec::new(); config.lines.len()];
-    for (line, key, value) in recovered.sessions {
-        if let Some(index) = config.lines.iter().position(|known| known.name == line) {
-            records[index].push((key, value));
-        }
+/// The stored sessions of each line, one for each of its paths.
+fn stored_sessions(config: &Config, recovered: Recovered) -> Vec<Vec<Session>> {
+    let mut records: BTreeMap<Arc<str>, Vec<_>> = BTreeMap::new();
+    for (name, key, value) in recovered.sessions {
+        records.entry(name).or_default().push((key, value));
     }
-    let restore = |(records, line): (_, &crate::config::Line)| {
+    let mut restore = |line: &str, path: PathId| {
+        let records = records.remove(&path.session_name(line)).unwrap_or_default();
         Session::restore(records).unwrap_or_else(|why| {
-            tracing::error!(
-                line = %line.name,
-                "the stored MQTT session cannot be read and is forgotten: {why}"
-            );
+            tracing::error!(line, "the stored MQTT session cannot be read and is forgotten: {why}");
             Session::default()
         })
     };
-    records.into_iter().zip(&config.lines).map(restore).collect()
+    let lines = config.lines.iter();
+    lines.map(|line| PathId::all().map(|path| restore(&line.name, path)).into()).collect()
 }

@@ -213,7 +213,8 @@ pub(super) fn lines(hub: &Hub) -> Json {
         .zip(&hub.config().lines)
         .map(|(id, line)| {
             let status: LineStatus = hub.line_status(LineId(id), |status| status.clone());
-            let filters: Vec<Json> = status
+            let path = status.leading();
+            let filters: Vec<Json> = path
                 .filters
                 .iter()
                 .map(|filter| json!({ "filter": filter.filter, "qos": filter.granted }))
@@ -221,17 +222,17 @@ pub(super) fn lines(hub: &Hub) -> Json {
             let mut shown = json!({
                 "name": &*line.name,
                 "state": status.state.as_str(),
-                "server": status.server,
-                "session_present": status.session_present,
+                "server": path.server,
+                "session_present": path.session_present,
                 "subscriptions": filters,
-                "connected_since": time(status.connected_since),
-                "next_attempt": time(status.next_attempt),
+                "connected_since": time(path.connected_since),
+                "next_attempt": time(path.next_attempt),
                 "last_message": time(status.last_message),
-                "last_error": error(status.last_error.as_ref()),
-                "tls": status.tls.as_ref().map(tls),
+                "last_error": error(path.last_error.as_ref()),
+                "tls": path.tls.as_ref().map(tls),
             });
             shown["counters"] = json!({
-                "connects": status.connects,
+                "connects": path.connects,
                 "messages_received": status.messages_received,
                 "bytes_received": status.bytes_received,
                 "messages_unrouted": status.messages_unrouted,
@@ -320,7 +321,9 @@ pub(super) fn process(hub: &Hub) -> Json {
     let config = hub.config();
     let up = (0u32..)
         .zip(&config.lines)
-        .filter(|(id, _)| hub.line_status(LineId(*id), |status| status.connected_since.is_some()))
+        .filter(|(id, _)| {
+            hub.line_status(LineId(*id), |status| status.leading().connected_since.is_some())
+        })
         .count();
     let [good, uncertain, bad] = hub.count_by_quality();
     let store = hub.store_status();

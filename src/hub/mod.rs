@@ -36,7 +36,7 @@ use crate::store::{Change, Commit, Recovered, SessionRecord, Store, StoreError};
 use bounds::{LINE_COMMANDS_MAX, SEQ_SKIPPED_AT_START};
 use feed::Feed;
 use names::NameIndex;
-use status::{LineStatus, StationStatus};
+use status::{LineStatus, PathId, PathStatus, StationStatus};
 pub use writes::{Confirm, LineCommand, Publish, WriteError, WriteOutcome, WriteResult};
 
 /// What a line hands over at the end of a turn.
@@ -304,6 +304,16 @@ impl Hub {
     /// Reads or changes what is shown of a line.
     pub fn line_status<T>(&self, line: LineId, access: impl FnOnce(&mut LineStatus) -> T) -> T {
         access(&mut lock(&self.lines[line.0 as usize].status))
+    }
+
+    /// Reads or changes what is shown of one connection of a line.
+    pub fn path_status<T>(
+        &self,
+        line: LineId,
+        path: PathId,
+        access: impl FnOnce(&mut PathStatus) -> T,
+    ) -> T {
+        self.line_status(line, |status| status.change_path(path, access))
     }
 
     /// Reads or changes what is shown of a station.

@@ -26,6 +26,16 @@ impl LineState {
             Self::Error => "error",
         }
     }
+
+    /// The higher, the better off.
+    fn rank(self) -> u8 {
+        match self {
+            Self::Off => 0,
+            Self::Connecting => 1,
+            Self::Error => 2,
+            Self::Up => 3,
+        }
+    }
 }
 
 /// One topic filter and what the server said to it.
@@ -52,9 +62,38 @@ pub struct TlsSummary {
     pub client_expires: Option<Timestamp>,
 }
 
-/// What is known of a line.
+/// Which connection of a line: a redundant line has two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PathId(pub u8);
+
+impl PathId {
+    /// How many a line has at most.
+    pub const COUNT: usize = 2;
+
+    /// The connection to `servers`.
+    pub const FIRST: Self = Self(0);
+
+    /// The connection to `redundant_servers`.
+    pub const SECOND: Self = Self(1);
+
+    /// Both.
+    pub fn all() -> [Self; Self::COUNT] {
+        [Self::FIRST, Self::SECOND]
+    }
+
+    /// What the session of this path is stored under. No line has the name of a second path: it
+    /// begins with a control character.
+    pub fn session_name(self, line: &str) -> std::sync::Arc<str> {
+        match self {
+            Self::FIRST => line.into(),
+            Self(other) => format!("\u{2}{other} {line}").into(),
+        }
+    }
+}
+
+/// What is known of one connection of a line.
 #[derive(Clone, Debug, Default)]
-pub struct LineStatus {
+pub struct PathStatus {
     /// State.
     pub state: LineState,
     /// Server in use, or being tried, as a URL.
@@ -71,10 +110,19 @@ pub struct LineStatus {
     pub next_attempt: Option<Timestamp>,
     /// The last thing that went wrong, and when.
     pub last_error: Option<(Timestamp, String)>,
-    /// When the last message arrived.
-    pub last_message: Option<Timestamp>,
     /// Times the connection came up.
     pub connects: u64,
+}
+
+/// What is known of a line.
+#[derive(Clone, Debug)]
+pub struct LineStatus {
+    /// State: that of the path that is best off.
+    pub state: LineState,
+    /// Its connections, the first one first.
+    pub paths: Vec<PathStatus>,
+    /// When the last message arrived.
+    pub last_message: Option<Timestamp>,
     /// Messages received.
     pub messages_received: u64,
     /// Payload bytes received.
@@ -87,6 +135,47 @@ pub struct LineStatus {
     pub writes_completed: u64,
     /// Publications that failed or whose end is not known.
     pub writes_not_completed: u64,
+}
+
+impl Default for LineStatus {
+    fn default() -> Self {
+        Self::of(1)
+    }
+}
+
+impl LineStatus {
+    /// A line with so many connections, none of them tried.
+    pub fn of(paths: usize) -> Self {
+        Self {
+            state: LineState::Off,
+            paths: vec![PathStatus::default(); paths.max(1)],
+            last_message: None,
+            messages_received: 0,
+            bytes_received: 0,
+            messages_unrouted: 0,
+            last_unrouted_topic: None,
+            writes_completed: 0,
+            writes_not_completed: 0,
+        }
+    }
+
+    /// The path that speaks for the line where one must: the first of those that are best off.
+    pub fn leading(&self) -> &PathStatus {
+        let rank = |path: &&PathStatus| path.state.rank();
+        let best = self.paths.iter().rev().max_by_key(rank);
+        best.unwrap_or(&self.paths[0])
+    }
+
+    /// Changes what is known of a path, and of the line with it.
+    pub fn change_path<T>(&mut self, path: PathId, access: impl FnOnce(&mut PathStatus) -> T) -> T {
+        let index = usize::from(path.0);
+        if self.paths.len() <= index {
+            self.paths.resize_with(index + 1, PathStatus::default);
+        }
+        let result = access(&mut self.paths[index]);
+        self.state = self.leading().state;
+        result
+    }
 }
 
 /// Whether a station takes part; switched by `station.set`.

@@ -219,6 +219,8 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), LPP_TYPES.len());
-        assert!(LPP_TYPES.iter().all(|kind| kind.parts.len() == 1 || !kind.parts[0].name.is_empty()));
+        assert!(
+            LPP_TYPES.iter().all(|kind| kind.parts.len() == 1 || !kind.parts[0].name.is_empty())
+        );
     }
 }

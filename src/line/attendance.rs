@@ -7,20 +7,21 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rustc_hash::FxHashSet;
 
+use super::LineTask;
 use super::confirmation::{Confirmation, Held, Refused, Taken};
 use super::life::{LifeOptions, Lives, StationEvent};
+use super::path::Path;
 use super::renewal::Renew;
+use super::settlement::Receipt;
 use super::stations::{Arrival, brings};
-use super::{LineTask, Link};
 use crate::clock;
 use crate::config::Config;
 use crate::hub::stations::{SimulationStep, StationEffect};
-use crate::hub::status::{LineState, StationMode};
+use crate::hub::status::{LineState, PathId, StationMode};
 use crate::hub::writes::{self, WriteError};
 use crate::hub::{Confirm, Hub, WriteOutcome};
 use crate::iotag::{LineId, Reason, StationAddress, StationId, TagAddress, Value};
-use crate::mqtt::{Command, Delivery, Publication, Session};
-use crate::qos::Qos;
+use crate::mqtt::{Command, Publication, Session};
 
 /// How often simulated values change.
 const SIMULATION_STEP: Duration = Duration::from_secs(1);
@@ -45,7 +46,7 @@ pub(super) struct Attendance {
     overtake_at: Option<Instant>,
     simulation: Simulation,
     /// Messages that an earlier process has shown, and that no tag can confirm any more.
-    orphans: Vec<Delivery>,
+    orphans: Vec<Receipt>,
     rest: Rest,
     /// Whether the server sends again what was not acknowledged.
     redelivers: bool,
@@ -70,7 +71,7 @@ enum Rest {
 }
 
 impl Attendance {
-    pub(super) fn new(line: LineId, hub: &Hub, session: &mut Session) -> Self {
+    pub(super) fn new(line: LineId, hub: &Hub, sessions: &mut [Session]) -> Self {
         let config = hub.config();
         let now = clock::now();
         let stations = (0u32..).map(StationId).zip(&config.stations);
@@ -91,7 +92,13 @@ impl Attendance {
             .filter(|station| config.stations[station.0 as usize].line == line)
             .map(|station| (station, Confirmation::default()))
             .collect();
-        let orphans = restore_unconfirmed(now, config, session, &mut confirmations);
+        let orphans = (0u8..)
+            .map(PathId)
+            .zip(sessions)
+            .flat_map(|(path, session)| {
+                restore_unconfirmed(now, config, (path, session), &mut confirmations)
+            })
+            .collect();
         let line = &config.lines[line.0 as usize];
         Self {
             lives,
@@ -131,17 +138,18 @@ impl Attendance {
 fn restore_unconfirmed(
     now: Instant,
     config: &Config,
-    session: &mut Session,
+    (path, session): (PathId, &mut Session),
     confirmations: &mut BTreeMap<StationId, Confirmation>,
-) -> Vec<Delivery> {
+) -> Vec<Receipt> {
     let mut orphans = Vec::new();
     for unconfirmed in session.take_unconfirmed() {
+        let receipt = Receipt { path, delivery: unconfirmed.delivery() };
         let named =
             config.stations.iter().position(|station| station.name.as_bytes() == unconfirmed.note);
         let station = named.and_then(|index| u32::try_from(index).ok()).map(StationId);
         match station.and_then(|id| confirmations.get_mut(&id)) {
-            Some(confirmation) => confirmation.restore(now, unconfirmed.delivery()),
-            None => orphans.push(unconfirmed.delivery()),
+            Some(confirmation) => confirmation.restore(now, receipt),
+            None => orphans.push(receipt),
         }
     }
     orphans
@@ -150,8 +158,8 @@ fn restore_unconfirmed(
 impl LineTask {
     /// Begins: the stations as they were left.
     pub(super) fn begin(&mut self, now: Instant) {
-        for delivery in std::mem::take(&mut self.attendance.orphans) {
-            self.settlement.received(delivery, 0);
+        for receipt in std::mem::take(&mut self.attendance.orphans) {
+            self.settlement.received(receipt, 0);
         }
         let wall = clock::wall();
         let stations: Vec<StationId> = self.attendance.confirmations.keys().copied().collect();
@@ -163,7 +171,7 @@ impl LineTask {
     }
 
     /// A message has come.
-    pub(super) fn on_message(&mut self, delivery: Delivery, publication: Publication, dup: bool) {
+    pub(super) fn on_message(&mut self, receipt: Receipt, publication: Publication, dup: bool) {
         let (now, received) = (clock::now(), clock::wall());
         let station = self.stations.route(&self.hub, &publication, received);
         let wills = self.stations.wills(&publication);
@@ -174,7 +182,7 @@ impl LineTask {
         // The tags are bad before the message is mapped, if it comes here too.
         self.follow_stations(&FxHashSet::default());
         let Some(station) = station else {
-            return self.settlement.received(delivery, publication.payload.len());
+            return self.settlement.received(receipt, publication.payload.len());
         };
         if !wills.contains(&station) {
             let event = StationEvent::Message { retained: publication.retain };
@@ -187,12 +195,12 @@ impl LineTask {
                 status.messages_ignored += 1;
                 status.last_message = Some(received);
             });
-            return self.settlement.received(delivery, publication.payload.len());
+            return self.settlement.received(receipt, publication.payload.len());
         }
-        let held = Held { delivery, publication, received, dup, arrived: now, overtaken: false };
+        let held = Held { receipt, publication, received, dup, arrived: now, overtaken: false };
         let Some(confirmation) = self.attendance.confirmations.get_mut(&station) else {
             self.apply(station, &held);
-            return self.settlement.received(delivery, held.publication.payload.len());
+            return self.settlement.received(receipt, held.publication.payload.len());
         };
         // It may stay for long, and must not hold the whole of what was read with it.
         let mut held = held;
@@ -200,11 +208,13 @@ impl LineTask {
         match confirmation.take(held, self.attendance.redelivers) {
             Taken::Show(held) => self.show(station, &held),
             Taken::Waits | Taken::Known => {}
-            Taken::Left(delivery) => {
-                self.client.handle_command(now, Command::Decline(delivery));
+            Taken::Left(Receipt { path, delivery }) => {
+                if let Some(path) = self.path(path) {
+                    path.command(now, Command::Decline(delivery));
+                }
             }
             Taken::Dropped => {
-                self.settlement.received(delivery, 0);
+                self.settlement.received(receipt, 0);
                 self.hub.station_status(station, |status| status.messages_dropped += 1);
             }
         }
@@ -214,8 +224,9 @@ impl LineTask {
 
     /// Maps a message to the tags of its station.
     fn apply(&mut self, station: StationId, held: &Held) {
-        let Held { delivery, publication, received, dup, .. } = held;
-        let about = Arrival { packet_id: delivery.packet_id, received: *received, dup: *dup };
+        let Held { receipt, publication, received, dup, .. } = held;
+        let about =
+            Arrival { packet_id: receipt.delivery.packet_id, received: *received, dup: *dup };
         if !self.attendance.lives.has_changes() {
             let updates = self.settlement.updates();
             return self.stations.map(&self.hub, station, publication, about, updates);
@@ -230,7 +241,7 @@ impl LineTask {
     fn show(&mut self, station: StationId, held: &Held) {
         self.apply(station, held);
         let name = &self.hub.config().stations[station.0 as usize].name;
-        self.settlement.shown(held.delivery, name);
+        self.settlement.shown(held.receipt, name);
         if let Some(confirmation) = self.attendance.confirmations.get_mut(&station) {
             confirmation.show(held);
         }
@@ -253,10 +264,10 @@ impl LineTask {
                 };
                 WriteOutcome::Failed(WriteError::new(WriteError::REFUSED, why))
             }
-            Ok(delivery) => {
+            Ok(receipt) => {
                 let written = writes::written(tag, Some(packet_id), clock::wall());
                 self.settlement.updates().push(written);
-                self.settlement.received(delivery, 0);
+                self.settlement.received(receipt, 0);
                 self.show_next(station);
                 // Read-your-writes: the next message is in the table before the client learns of it.
                 self.settlement.submit(&self.hub);
@@ -271,12 +282,13 @@ impl LineTask {
         if let Some(held) = confirmation.next() {
             self.show(station, &held);
         } else if confirmation.wants_redelivery()
-            && matches!(self.renew, Renew::No)
-            && self.client.is_up()
+            && let Some(path) = self.paths.first_mut()
+            && matches!(path.renew, Renew::No)
+            && path.is_up()
         {
             let name = &self.hub.config().stations[station.0 as usize].name;
             let why = format!("the server has messages for which station `{name}` had no room");
-            self.renew = Renew::wanted(why, clock::now());
+            path.renew = Renew::wanted(why, clock::now());
         }
         self.show_unconfirmed(station);
     }
@@ -309,8 +321,10 @@ impl LineTask {
         let Some(before) = now.checked_sub(CONFIRMATION_PATIENCE) else { return };
         for station in unconfirmed.iter() {
             let Some(confirmation) = confirmations.get_mut(station) else { continue };
-            for delivery in confirmation.overtake(before) {
-                self.client.handle_command(now, Command::Overtake(delivery));
+            for Receipt { path, delivery } in confirmation.overtake(before) {
+                if let Some(path) = self.paths.get_mut(usize::from(path.0)) {
+                    path.command(now, Command::Overtake(delivery));
+                }
             }
         }
     }
@@ -331,8 +345,8 @@ impl LineTask {
         {
             // Taken and acknowledged, as all its messages are while it is not on.
             let mut ignored = 0;
-            for delivery in confirmation.release() {
-                self.settlement.received(delivery, 0);
+            for receipt in confirmation.release() {
+                self.settlement.received(receipt, 0);
                 ignored += 1;
             }
             self.hub.station_status(station, |status| status.messages_ignored += ignored);
@@ -370,15 +384,17 @@ impl LineTask {
         self.follow_stations(&FxHashSet::default());
     }
 
-    /// The server has answered the topic filters: a station that none of them can bring a message is
+    /// Servers have answered the topic filters: a station that none of them can bring a message is
     /// in error, as far as that can be told from its address.
-    pub(super) fn stations_subscribed(&mut self, granted: &[(String, Result<Qos, String>)]) {
-        if granted.iter().all(|(_, qos)| qos.is_ok()) {
+    pub(super) fn stations_subscribed(&mut self) {
+        let answers: Vec<&(String, bool)> =
+            self.paths.iter().filter_map(Path::granted).flatten().collect();
+        if self.paths.len() == 1 && answers.iter().all(|(_, granted)| *granted) {
             return;
         }
-        let filters: Vec<&str> = granted
+        let filters: Vec<&str> = answers
             .iter()
-            .filter(|(_, qos)| qos.is_ok())
+            .filter(|(_, granted)| *granted)
             .map(|(filter, _)| filter.as_str())
             .collect();
         let now = clock::now();
@@ -474,37 +490,26 @@ impl LineTask {
             Rest::Wanted(_) if wanted => self.attendance.rest = Rest::No,
             Rest::Wanted(until)
                 if until <= now
-                    || !self.client.is_up()
+                    || !self.is_up()
                     || self.publishing.is_empty() && self.settlement.is_settled() =>
             {
                 tracing::info!(line = %self.config.name, "all stations are off or simulated: disconnecting");
                 self.attendance.rest = Rest::Resting;
-                self.renew = Renew::No;
-                if matches!(self.link, Link::Opening(_)) {
-                    self.drop_link();
+                for path in &mut self.paths {
+                    path.renew = Renew::No;
+                    path.disconnect(now);
+                    path.left(LineState::Off);
                 }
-                self.client.handle_command(now, Command::Disconnect);
-                self.rested();
+                self.stations_down();
             }
             // The DISCONNECT of before has to leave first.
-            Rest::Resting if wanted && matches!(self.link, Link::Closed) => {
+            Rest::Resting if wanted && self.paths.iter().all(Path::is_closed) => {
                 tracing::info!(line = %self.config.name, "a station is on: connecting");
                 self.attendance.rest = Rest::No;
-                self.client.handle_command(now, Command::Connect);
+                self.connect(now);
             }
             Rest::No | Rest::Wanted(_) | Rest::Resting => return false,
         }
         true
-    }
-
-    /// The connection is over because no station needs it.
-    pub(super) fn rested(&mut self) {
-        self.hub.line_status(self.id, |status| {
-            status.state = LineState::Off;
-            status.connected_since = None;
-            status.next_attempt = None;
-            status.filters.clear();
-        });
-        self.stations_down();
     }
 }

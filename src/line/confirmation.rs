@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use super::settlement::Receipt;
 use crate::iotag::Timestamp;
 use crate::mqtt::{Delivery, Publication};
 use crate::qos::Qos;
@@ -22,7 +23,7 @@ pub(super) const WAITING_BYTES_MAX: usize = 8 << 20;
 /// A message as it came.
 #[derive(Clone, Debug)]
 pub(super) struct Held {
-    pub(super) delivery: Delivery,
+    pub(super) receipt: Receipt,
     pub(super) publication: Publication,
     pub(super) received: Timestamp,
     pub(super) dup: bool,
@@ -41,7 +42,7 @@ pub(super) enum Taken {
     /// It is the one that is shown, sent again on another connection.
     Known,
     /// There is no room, and the server will send it again.
-    Left(Delivery),
+    Left(Receipt),
     /// There is no room, and the server will not.
     Dropped,
 }
@@ -69,7 +70,7 @@ pub(super) struct Confirmation {
 /// The message that awaits its confirmation.
 #[derive(Debug)]
 struct Shown {
-    delivery: Delivery,
+    receipt: Receipt,
     /// `None`: it was shown by an earlier process.
     publication: Option<Publication>,
     arrived: Instant,
@@ -90,21 +91,21 @@ impl Default for Confirmation {
 
 impl Confirmation {
     /// A message that an earlier process has shown, and whose values were stored.
-    pub(super) fn restore(&mut self, now: Instant, delivery: Delivery) {
-        self.shown = Some(Shown { delivery, publication: None, arrived: now, overtaken: false });
+    pub(super) fn restore(&mut self, now: Instant, receipt: Receipt) {
+        self.shown = Some(Shown { receipt, publication: None, arrived: now, overtaken: false });
     }
 
     /// A message has come. `redelivers`: the server sends again what was not acknowledged.
     pub(super) fn take(&mut self, held: Held, redelivers: bool) -> Taken {
         let Some(shown) = &mut self.shown else { return Taken::Show(held) };
         if shown.is_again(&held) {
-            shown.delivery = held.delivery;
+            shown.receipt = held.receipt;
             (shown.arrived, shown.overtaken) = (held.arrived, false);
             return Taken::Known;
         }
         let bytes = weight(&held);
         let fits = self.waiting_bytes + bytes <= WAITING_BYTES_MAX || self.waiting.is_empty();
-        let acknowledged = held.delivery.qos != Qos::AtMostOnce;
+        let acknowledged = held.receipt.delivery.qos != Qos::AtMostOnce;
         // Once one was left with the server, those behind it are too: the order is kept.
         if self.waiting.len() < self.waiting_max && fits && !(self.left && acknowledged) {
             self.waiting_bytes += bytes;
@@ -112,7 +113,7 @@ impl Confirmation {
             Taken::Waits
         } else if acknowledged && redelivers {
             self.left = true;
-            Taken::Left(held.delivery)
+            Taken::Left(held.receipt)
         } else {
             Taken::Dropped
         }
@@ -120,9 +121,9 @@ impl Confirmation {
 
     /// A message is shown.
     pub(super) fn show(&mut self, held: &Held) {
-        let Held { delivery, publication, arrived, overtaken, .. } = held;
+        let Held { receipt, publication, arrived, overtaken, .. } = held;
         self.shown = Some(Shown {
-            delivery: *delivery,
+            receipt: *receipt,
             publication: Some(publication.clone()),
             arrived: *arrived,
             overtaken: *overtaken,
@@ -130,15 +131,15 @@ impl Confirmation {
     }
 
     /// The control system confirms the message with this identifier.
-    pub(super) fn confirm(&mut self, packet_id: i128) -> Result<Delivery, Refused> {
+    pub(super) fn confirm(&mut self, packet_id: i128) -> Result<Receipt, Refused> {
         let Some(shown) = &self.shown else { return Err(Refused::Nothing) };
-        let expected = shown.delivery.packet_id;
+        let expected = shown.receipt.delivery.packet_id;
         if packet_id != i128::from(expected) {
             return Err(Refused::Expected(expected));
         }
-        let delivery = shown.delivery;
+        let receipt = shown.receipt;
         self.shown = None;
-        Ok(delivery)
+        Ok(receipt)
     }
 
     /// The message to be shown next, if none is.
@@ -154,7 +155,7 @@ impl Confirmation {
     /// A connection is up on which the server sends again what was not acknowledged on the one
     /// before: of QoS 1, all; of QoS 2 the machine hands over again only what was left.
     pub(super) fn session_resumed(&mut self) {
-        self.waiting.retain(|held| held.delivery.qos != Qos::AtLeastOnce);
+        self.waiting.retain(|held| held.receipt.delivery.qos != Qos::AtLeastOnce);
         self.waiting_bytes = self.waiting.iter().map(weight).sum();
         self.left = false;
         // Their acknowledgements are owed anew.
@@ -168,10 +169,10 @@ impl Confirmation {
     }
 
     /// Gives up everything, in order: the station is switched off.
-    pub(super) fn release(&mut self) -> impl Iterator<Item = Delivery> + use<> {
+    pub(super) fn release(&mut self) -> impl Iterator<Item = Receipt> + use<> {
         self.waiting_bytes = 0;
-        let shown = self.shown.take().map(|shown| shown.delivery);
-        let waiting = std::mem::take(&mut self.waiting).into_iter().map(|held| held.delivery);
+        let shown = self.shown.take().map(|shown| shown.receipt);
+        let waiting = std::mem::take(&mut self.waiting).into_iter().map(|held| held.receipt);
         shown.into_iter().chain(waiting)
     }
 
@@ -182,23 +183,23 @@ impl Confirmation {
 
     /// Takes note that later acknowledgements pass those of messages that arrived before, and names
     /// them.
-    pub(super) fn overtake(&mut self, before: Instant) -> Vec<Delivery> {
+    pub(super) fn overtake(&mut self, before: Instant) -> Vec<Receipt> {
         let shown = self.shown.iter_mut().map(|shown| {
-            let Shown { delivery, arrived, overtaken, .. } = shown;
-            (*delivery, *arrived, overtaken)
+            let Shown { receipt, arrived, overtaken, .. } = shown;
+            (*receipt, *arrived, overtaken)
         });
         let waiting = self.waiting.iter_mut().map(|held| {
-            let Held { delivery, arrived, overtaken, .. } = held;
-            (*delivery, *arrived, overtaken)
+            let Held { receipt, arrived, overtaken, .. } = held;
+            (*receipt, *arrived, overtaken)
         });
         shown
             .chain(waiting)
-            .filter(|(delivery, arrived, overtaken)| {
-                delivery.qos != Qos::AtMostOnce && !**overtaken && *arrived <= before
+            .filter(|(receipt, arrived, overtaken)| {
+                receipt.delivery.qos != Qos::AtMostOnce && !**overtaken && *arrived <= before
             })
-            .map(|(delivery, _, overtaken)| {
+            .map(|(receipt, _, overtaken)| {
                 *overtaken = true;
-                delivery
+                receipt
             })
             .collect()
     }
@@ -213,11 +214,12 @@ impl Shown {
     /// Whether this message is the one that is shown. Only of QoS 1 the machine hands over a message
     /// twice.
     fn is_again(&self, held: &Held) -> bool {
-        let Delivery { epoch, packet_id, qos, .. } = self.delivery;
+        let Receipt { path, delivery: Delivery { epoch, packet_id, qos, .. } } = self.receipt;
         qos == Qos::AtLeastOnce
-            && held.delivery.qos == qos
-            && held.delivery.packet_id == packet_id
-            && held.delivery.epoch != epoch
+            && held.receipt.path == path
+            && held.receipt.delivery.qos == qos
+            && held.receipt.delivery.packet_id == packet_id
+            && held.receipt.delivery.epoch != epoch
             && self.publication.as_ref().is_some_and(|publication| {
                 publication.topic == held.publication.topic
                     && publication.payload == held.publication.payload

@@ -70,7 +70,7 @@ impl LineTask {
     /// Publishes what is due, while the line is up.
     pub(super) fn publish_cycles(&mut self, now: Instant) {
         for (station, period) in self.cycles.take_due(now) {
-            if self.client.is_up() && self.hub.station_mode(station) == StationMode::On {
+            if self.is_up() && self.hub.station_mode(station) == StationMode::On {
                 // It comes back as a command, behind the writes that were composed before it.
                 self.hub.publish_cyclically(station, period);
             }

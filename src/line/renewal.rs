@@ -5,7 +5,9 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
-use super::{LineTask, Link};
+use super::LineTask;
+use super::link::Link;
+use super::path::Path;
 use crate::clock;
 use crate::mqtt::Command;
 use crate::transport::{FilesState, TlsFiles, TlsStatus};
@@ -131,38 +133,62 @@ impl Renew {
     }
 }
 
+/// What became of the next step of a planned reconnect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// None was due.
+    None,
+    /// Done.
+    Done,
+    /// The tags were spared the planned interruption; it has become one that they must show.
+    Failed,
+}
+
 impl LineTask {
-    /// The next step of a planned reconnect, if it is due.
+    /// The next steps of planned reconnects, if they are due.
     pub(super) fn renew(&mut self, now: Instant) -> bool {
+        let idle = self.publishing.is_empty() && self.settlement.is_settled();
+        let mut done = false;
+        for index in 0..self.paths.len() {
+            match self.paths[index].renew(now, idle) {
+                Step::None => continue,
+                Step::Done => {}
+                Step::Failed => self.path_lost(),
+            }
+            done = true;
+        }
+        done
+    }
+}
+
+impl Path {
+    /// The next step of a planned reconnect, if it is due. `idle`: no publication is on its way, and
+    /// all that came is on disk.
+    fn renew(&mut self, now: Instant, idle: bool) -> Step {
         match &self.renew {
             Renew::Wanted(why, until) => {
-                if !self.client.is_up() {
+                if !self.is_up() {
                     // It has come about by itself.
                     self.renew = Renew::No;
-                } else if self.publishing.is_empty() && self.settlement.is_settled()
-                    || *until <= now
-                {
+                } else if idle || *until <= now {
                     tracing::info!(line = %self.config.name, "connecting again as planned: {why}");
                     self.renew = Renew::Leaving;
-                    self.client.handle_command(now, Command::Disconnect);
+                    self.command(now, Command::Disconnect);
                 } else {
-                    return false;
+                    return Step::None;
                 }
             }
             Renew::Leaving if matches!(self.link, Link::Closed) => {
                 self.renew = Renew::Returning(now + RENEW_TIMEOUT);
-                self.client.handle_command(now, Command::Connect);
+                self.command(now, Command::Connect);
             }
-            Renew::Returning(until) if *until <= now => self.renewal_failed(),
-            Renew::No | Renew::Leaving | Renew::Returning(_) => return false,
+            Renew::Returning(until) if *until <= now => {
+                self.renew = Renew::No;
+                return Step::Failed;
+            }
+            Renew::No | Renew::Leaving | Renew::Returning(_) => return Step::None,
         }
-        true
-    }
-
-    /// The tags were spared the planned interruption; it has become one that they must show.
-    pub(super) fn renewal_failed(&mut self) {
-        self.renew = Renew::No;
-        self.stations_down();
+        Step::Done
     }
 
     /// Says it at every connect, early enough to be heard.

@@ -1,19 +1,28 @@
 //! What a line has handed to the hub and what hangs on its being on disk.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::hub::bounds::{UNSETTLED_BYTES_MAX, UNSETTLED_CHANGES_MAX};
+use crate::hub::status::PathId;
 use crate::hub::{Batch, BatchId, Hub};
 use crate::iotag::{LineId, TagUpdate};
 use crate::mqtt::{ChangeSeq, Delivery, SessionChange};
 use crate::qos::Qos;
 use crate::store::SessionRecord;
 
+/// One arrival of a message: which path owes its acknowledgement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Receipt {
+    pub(super) path: PathId,
+    pub(super) delivery: Delivery,
+}
+
 /// The batch being filled, and those that are on their way to the disk.
 pub(super) struct Settlement {
     line: LineId,
-    name: Arc<str>,
+    /// What the session of each path is stored under.
+    names: [Arc<str>; PathId::COUNT],
     batch: Batch,
     open: Hanging,
     unsettled: VecDeque<(BatchId, Hanging)>,
@@ -25,19 +34,19 @@ pub(super) struct Settlement {
 #[derive(Default)]
 pub(super) struct Hanging {
     /// Messages to acknowledge, in order of arrival.
-    pub(super) deliveries: Vec<Delivery>,
-    /// Session changes up to this one are durable.
-    pub(super) durable: Option<ChangeSeq>,
+    pub(super) receipts: Vec<Receipt>,
+    /// Session changes of a path up to this one are durable.
+    pub(super) durable: BTreeMap<PathId, ChangeSeq>,
     messages: usize,
     changes: usize,
     bytes: usize,
 }
 
 impl Settlement {
-    pub(super) fn new(line: LineId, name: Arc<str>) -> Self {
+    pub(super) fn new(line: LineId, name: &str) -> Self {
         Self {
             line,
-            name,
+            names: PathId::all().map(|path| path.session_name(name)),
             batch: Batch::default(),
             open: Hanging::default(),
             unsettled: VecDeque::new(),
@@ -53,42 +62,43 @@ impl Settlement {
 
     /// A message has been mapped: its acknowledgement hangs on the batch, and so does the record
     /// that makes a QoS 2 message apply once.
-    pub(super) fn received(&mut self, delivery: Delivery, payload_bytes: usize) {
+    pub(super) fn received(&mut self, receipt: Receipt, payload_bytes: usize) {
         self.open.messages += 1;
         self.open.bytes += payload_bytes;
-        if delivery.qos != Qos::AtMostOnce {
-            self.open.deliveries.push(delivery);
+        if receipt.delivery.qos != Qos::AtMostOnce {
+            self.open.receipts.push(receipt);
         }
-        if let Some(change) = delivery.session_change() {
-            self.record(change);
+        if let Some(change) = receipt.delivery.session_change() {
+            self.record(receipt.path, change);
         }
     }
 
     /// A message has been mapped and awaits its confirmation: until then there is nothing to
     /// acknowledge, but a QoS 2 message is applied.
-    pub(super) fn shown(&mut self, delivery: Delivery, station: &str) {
-        if let Some(change) = delivery.session_change_unconfirmed(station.as_bytes()) {
-            self.record(change);
+    pub(super) fn shown(&mut self, receipt: Receipt, station: &str) {
+        if let Some(change) = receipt.delivery.session_change_unconfirmed(station.as_bytes()) {
+            self.record(receipt.path, change);
         }
     }
 
-    /// The machine changed its session.
-    pub(super) fn session(&mut self, seq: ChangeSeq, change: SessionChange) {
-        self.open.durable = Some(seq);
-        self.record(change);
+    /// A machine changed its session.
+    pub(super) fn session(&mut self, path: PathId, seq: ChangeSeq, change: SessionChange) {
+        self.open.durable.insert(path, seq);
+        self.record(path, change);
     }
 
-    fn record(&mut self, change: SessionChange) {
+    fn record(&mut self, path: PathId, change: SessionChange) {
         let SessionChange { key, value } = change;
         self.open.bytes += value.as_ref().map_or(0, Vec::len);
-        self.batch.sessions.push(SessionRecord { line: Arc::clone(&self.name), key, value });
+        let line = Arc::clone(&self.names[usize::from(path.0)]);
+        self.batch.sessions.push(SessionRecord { line, key, value });
     }
 
     /// Hands the batch to the hub, if there is anything in it.
     pub(super) fn submit(&mut self, hub: &Hub) {
         let nothing = self.batch.updates.is_empty()
             && self.batch.sessions.is_empty()
-            && self.open.deliveries.is_empty();
+            && self.open.receipts.is_empty();
         if nothing {
             self.open = Hanging::default();
             return;

@@ -136,7 +136,7 @@ impl View {
         let config = self.hub.config();
         let now = clock::wall();
         let (state, broker, messages) = self.hub.line_status(LineId(0), |status| {
-            (status.state, status.server.clone(), status.messages_received)
+            (status.state, status.leading().server.clone(), status.messages_received)
         });
         let mut stations: Vec<StationView> = config
             .stations

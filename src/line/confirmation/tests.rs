@@ -1,10 +1,14 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::hub::status::PathId;
 
 fn held(epoch: u32, packet_id: u16, qos: Qos, payload: &str) -> Held {
     Held {
-        delivery: Delivery { epoch, packet_id, qos, stored: true, fingerprint: 0 },
+        receipt: Receipt {
+            path: PathId::FIRST,
+            delivery: Delivery { epoch, packet_id, qos, stored: true, fingerprint: 0 },
+        },
         publication: Publication {
             topic: "t".into(),
             payload: payload.to_owned().into(),
@@ -43,7 +47,7 @@ fn one_message_is_shown_at_a_time_and_only_its_own_id_confirms_it() {
     for wrong in [0, 6, -5, 5 + (1 << 16)] {
         assert_eq!(station.confirm(wrong), Err(Refused::Expected(5)));
     }
-    assert_eq!(station.confirm(5).map(|delivery| delivery.packet_id), Ok(5));
+    assert_eq!(station.confirm(5).map(|receipt| receipt.delivery.packet_id), Ok(5));
     let next = station.next().unwrap();
     station.show(&next);
     assert_eq!(next.publication.payload, "b");
@@ -94,7 +98,7 @@ fn a_message_that_is_sent_again_while_it_is_shown_is_not_shown_again() {
     assert!(matches!(again, Taken::Known));
     assert!(matches!(offer(&mut station, held(2, 6, Qos::AtLeastOnce, "b"), true), Taken::Waits));
     assert_eq!(station.unconfirmed(), 2);
-    assert_eq!(station.confirm(5).map(|delivery| delivery.epoch), Ok(2));
+    assert_eq!(station.confirm(5).map(|receipt| receipt.delivery.epoch), Ok(2));
     // The same identifier with other content is another message.
     let mut station = Confirmation::default();
     offer(&mut station, held(1, 5, Qos::AtLeastOnce, "a"), true);
@@ -107,7 +111,7 @@ fn a_station_that_is_switched_off_gives_everything_up_in_order() {
     for id in 1..=3 {
         offer(&mut station, held(1, id, Qos::AtLeastOnce, "a"), true);
     }
-    let ids: Vec<u16> = station.release().map(|delivery| delivery.packet_id).collect();
+    let ids: Vec<u16> = station.release().map(|receipt| receipt.delivery.packet_id).collect();
     assert_eq!(ids, [1, 2, 3]);
     assert_eq!((station.unconfirmed(), station.waiting_bytes), (0, 0));
 }
@@ -123,7 +127,7 @@ fn what_waits_too_long_is_overtaken_once_a_connection() {
     let late = Held { arrived: early + std::time::Duration::from_secs(1), ..late };
     offer(&mut station, late, true);
     let ids = |station: &mut Confirmation, before| -> Vec<u16> {
-        station.overtake(before).iter().map(|delivery| delivery.packet_id).collect()
+        station.overtake(before).iter().map(|receipt| receipt.delivery.packet_id).collect()
     };
     assert_eq!(ids(&mut station, early), [1, 2]);
     assert!(ids(&mut station, early).is_empty());
@@ -156,7 +160,7 @@ impl Server {
         let message = held(self.epoch, id, qos, &id.to_string());
         match offer(station, message, true) {
             Taken::Show(_) => self.shown.push((id, qos)),
-            Taken::Left(delivery) => {
+            Taken::Left(Receipt { delivery, .. }) => {
                 assert_eq!(delivery.packet_id, id);
                 self.kept.iter_mut().for_each(|kept| kept.2 &= kept.0 != id);
             }
@@ -173,7 +177,7 @@ impl Server {
 
     fn confirm(&mut self, station: &mut Confirmation) {
         let Some(&(id, _)) = self.shown.last() else { return };
-        let Ok(delivery) = station.confirm(i128::from(id)) else { return };
+        let Ok(Receipt { delivery, .. }) = station.confirm(i128::from(id)) else { return };
         // An acknowledgement for an earlier connection is inert at QoS 1; the server sends again.
         if delivery.qos == Qos::ExactlyOnce || delivery.epoch == self.epoch {
             self.kept.retain(|kept| kept.0 != id);
@@ -181,7 +185,7 @@ impl Server {
         }
         if let Some(next) = station.next() {
             station.show(&next);
-            self.shown.push((next.delivery.packet_id, next.delivery.qos));
+            self.shown.push((next.receipt.delivery.packet_id, next.receipt.delivery.qos));
         }
     }
 
@@ -190,7 +194,7 @@ impl Server {
         station.session_resumed();
         if let Some(next) = station.next() {
             station.show(&next);
-            self.shown.push((next.delivery.packet_id, next.delivery.qos));
+            self.shown.push((next.receipt.delivery.packet_id, next.receipt.delivery.qos));
         }
         for (id, qos, known) in self.kept.clone() {
             if qos == Qos::ExactlyOnce && known {

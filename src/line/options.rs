@@ -1,0 +1,53 @@
+//! What the configuration of a line says to its MQTT client.
+
+use crate::config::{Line, MqttVersion};
+use crate::mqtt::{
+    ClientOptions, ConnectProperties, Publication, PublishProperties, Subscription, Version, Will,
+};
+
+/// The options of one connection of a line.
+pub(super) fn client_options(line: &Line, subscriptions: &[Subscription]) -> ClientOptions {
+    ClientOptions {
+        version: match line.mqtt_version {
+            MqttVersion::V311 => Version::V311,
+            MqttVersion::V5 => Version::V5,
+        },
+        client_id: line.client_id.clone(),
+        clean_session: line.clean_session,
+        keep_alive: line.keep_alive,
+        ping_interval: line.ping_interval,
+        reply_timeout: line.reply_timeout,
+        will: line.will.as_ref().map(|will| Will {
+            publication: Publication {
+                topic: will.topic.as_str().into(),
+                payload: will.message.clone().into_bytes().into(),
+                qos: will.qos,
+                retain: will.retain,
+                properties: will.content_type.as_deref().map(with_content_type),
+            },
+            delay_s: will.delay_s,
+        }),
+        subscriptions: subscriptions.to_vec(),
+        publish_in_flight: line.publish_in_flight,
+        maximum_packet_size: line.maximum_packet_size,
+        properties: match line.mqtt_version {
+            MqttVersion::V311 => ConnectProperties::default(),
+            MqttVersion::V5 => ConnectProperties {
+                session_expiry_s: line.mqtt5.session_expiry_s,
+                receive_maximum: Some(line.mqtt5.receive_maximum),
+                topic_alias_maximum: line.mqtt5.topic_alias_maximum,
+                user_properties: line.mqtt5.user_properties.clone(),
+            },
+        },
+        reconnect_min: line.reconnect_min,
+        reconnect_max: line.reconnect_max,
+        servers: line.servers.len(),
+        seed: fastrand::u64(..),
+    }
+}
+
+/// What a message of MQTT 5.0 says of its payload.
+pub(super) fn with_content_type(content_type: &str) -> Box<PublishProperties> {
+    let content_type = Some(content_type.to_owned());
+    Box::new(PublishProperties { content_type, ..PublishProperties::default() })
+}
