@@ -1,6 +1,5 @@
 //! Start, run and stop, in that order and its reverse.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -10,11 +9,9 @@ use tokio::task::JoinSet;
 use crate::api;
 use crate::clock;
 use crate::config::Config;
-use crate::hub::status::PathId;
 use crate::hub::{Hub, writer};
-use crate::line::LineTask;
-use crate::mqtt::Session;
-use crate::store::{Recovered, Store, StoreOptions};
+use crate::line::{LineTask, StoredRecords};
+use crate::store::{Store, StoreOptions};
 
 /// A process at work.
 pub struct Daemon {
@@ -50,15 +47,15 @@ impl Daemon {
         let store = Arc::new(store);
         let (hub, ports) =
             Hub::new(Arc::clone(&config), Arc::clone(&store), &recovered, clock::wall());
-        let mut sessions = stored_sessions(&config, recovered);
+        let mut stored = StoredRecords::new(recovered.sessions);
         let store_thread =
             writer::spawn(&hub).map_err(|error| format!("cannot start a thread: {error}"))?;
 
         let (stop_lines, lines_stop) = watch::channel(false);
         let mut lines = JoinSet::new();
         for port in ports {
-            let session = std::mem::take(&mut sessions[port.line.0 as usize]);
-            let task = LineTask::new(port.line, Arc::clone(&hub), session);
+            let stored = stored.take(&config.lines[port.line.0 as usize]);
+            let task = LineTask::new(port.line, Arc::clone(&hub), stored);
             lines.spawn(task.run(port, lines_stop.clone()));
         }
         let (stop_clients, clients_stop) = watch::channel(false);
@@ -92,21 +89,4 @@ impl Daemon {
         let _ = tokio::task::spawn_blocking(move || store_thread.join()).await;
         tracing::info!("stopped");
     }
-}
-
-/// The stored sessions of each line, one for each of its paths.
-fn stored_sessions(config: &Config, recovered: Recovered) -> Vec<Vec<Session>> {
-    let mut records: BTreeMap<Arc<str>, Vec<_>> = BTreeMap::new();
-    for (name, key, value) in recovered.sessions {
-        records.entry(name).or_default().push((key, value));
-    }
-    let mut restore = |line: &str, path: PathId| {
-        let records = records.remove(&path.session_name(line)).unwrap_or_default();
-        Session::restore(records).unwrap_or_else(|why| {
-            tracing::error!(line, "the stored MQTT session cannot be read and is forgotten: {why}");
-            Session::default()
-        })
-    };
-    let lines = config.lines.iter();
-    lines.map(|line| PathId::all().map(|path| restore(&line.name, path)).into()).collect()
 }

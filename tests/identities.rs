@@ -169,7 +169,7 @@ async fn a_refused_password_is_read_again() {
     let (_, connect) = new.packet().await.unwrap();
     assert!(connect.ends_with(b"new-hunter2"));
     let status = daemon.hub().line_status(LineId(0), |status| status.clone());
-    let (_, why) = status.leading().last_error.clone().unwrap();
+    let (_, why) = status.last_error().cloned().unwrap();
     assert!(!format!("{status:?}").contains("hunter2"), "{why}");
     drop((listener, new));
     daemon.stop().await;

@@ -11,7 +11,9 @@ use super::protocol::{
     self, BrowseParams, ReadParams, RpcError, StationSetParams, Vtq, WriteParam,
 };
 use crate::clock;
-use crate::hub::status::{LineStatus, StationMode, StationStatus, TlsSummary};
+use crate::hub::status::{
+    FilterStatus, LineStatus, PathStatus, StationMode, StationStatus, TlsSummary,
+};
 use crate::hub::writes::{StartedWrites, WriteError, WriteRequest};
 use crate::hub::{Hub, Reading, WriteOutcome};
 use crate::iotag::{LineId, StationId, TagId, Timestamp};
@@ -214,36 +216,58 @@ pub(super) fn lines(hub: &Hub) -> Json {
         .map(|(id, line)| {
             let status: LineStatus = hub.line_status(LineId(id), |status| status.clone());
             let path = status.leading();
-            let filters: Vec<Json> = path
-                .filters
-                .iter()
-                .map(|filter| json!({ "filter": filter.filter, "qos": filter.granted }))
-                .collect();
             let mut shown = json!({
                 "name": &*line.name,
                 "state": status.state.as_str(),
                 "server": path.server,
                 "session_present": path.session_present,
-                "subscriptions": filters,
+                "subscriptions": filters(path),
                 "connected_since": time(path.connected_since),
                 "next_attempt": time(path.next_attempt),
                 "last_message": time(status.last_message),
-                "last_error": error(path.last_error.as_ref()),
+                "last_error": error(status.last_error()),
                 "tls": path.tls.as_ref().map(tls),
             });
             shown["counters"] = json!({
-                "connects": path.connects,
+                "connects": status.paths.iter().map(|path| path.connects).sum::<u64>(),
                 "messages_received": status.messages_received,
+                "duplicates": status.duplicates,
                 "bytes_received": status.bytes_received,
                 "messages_unrouted": status.messages_unrouted,
                 "writes_completed": status.writes_completed,
                 "writes_not_completed": status.writes_not_completed,
             });
+            if line.redundant.is_some() {
+                shown["paths"] = status.paths.iter().map(path_shown).collect();
+            }
             shown["last_unrouted_topic"] = json!(status.last_unrouted_topic);
             shown
         })
         .collect();
     json!({ "lines": lines })
+}
+
+/// One connection of a redundant line.
+fn path_shown(path: &PathStatus) -> Json {
+    json!({
+        "state": path.state.as_str(),
+        "server": path.server,
+        "session_present": path.session_present,
+        "subscriptions": filters(path),
+        "connected_since": time(path.connected_since),
+        "next_attempt": time(path.next_attempt),
+        "last_error": error(path.last_error.as_ref()),
+        "tls": path.tls.as_ref().map(tls),
+        "counters": {
+            "connects": path.connects,
+            "messages_received": path.messages_received,
+        },
+    })
+}
+
+fn filters(path: &PathStatus) -> Json {
+    let shown = |filter: &FilterStatus| json!({ "filter": filter.filter, "qos": filter.granted });
+    path.filters.iter().map(shown).collect()
 }
 
 /// Encryption, and how long its certificates last.

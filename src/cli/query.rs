@@ -208,6 +208,7 @@ pub(super) fn status(global: &Global) -> Result<(), Failure> {
         "UNROUTED>",
         "WRITES>",
         "LAST>",
+        "CERTIFICATE",
         "LAST ERROR",
     ]);
     for line in lines["lines"].as_array().into_iter().flatten() {
@@ -220,8 +221,24 @@ pub(super) fn status(global: &Global) -> Result<(), Failure> {
             text(&counters["messages_unrouted"]),
             text(&counters["writes_completed"]),
             age(&line["last_message"], now),
+            certificate(&line["tls"]),
             last_error(&line["last_error"], now),
         ]);
+        for path in line["paths"].as_array().into_iter().flatten() {
+            let since = &path["connected_since"];
+            let since = if since.is_null() { &path["last_error"]["time"] } else { since };
+            table.row([
+                "  path".to_owned(),
+                format!("{} {}", text(&path["state"]), age(since, now)),
+                text(&path["server"]),
+                text(&path["counters"]["messages_received"]),
+                String::new(),
+                String::new(),
+                String::new(),
+                certificate(&path["tls"]),
+                last_error(&path["last_error"], now),
+            ]);
+        }
     }
     writeln!(out, "{}", table.render())?;
     let mut table = Table::new(&[
@@ -260,6 +277,19 @@ fn waiting(station: &Json, now: Timestamp) -> String {
         return text(count);
     }
     format!("{count} for {}", age(&station["waiting_since"], now))
+}
+
+/// How long the certificates of a connection last, the one that ends first.
+fn certificate(tls: &Json) -> String {
+    let days = |whose: &'static str| Some((tls[whose]["days"].as_i64()?, whose));
+    let ends = ["server_certificate", "client_certificate"].into_iter().filter_map(days).min();
+    match ends {
+        None => "-".to_owned(),
+        Some((days, whose)) => {
+            let whose = whose.trim_end_matches("_certificate");
+            if days < 0 { format!("{whose}: ended") } else { format!("{whose}: {days} days left") }
+        }
+    }
 }
 
 fn last_error(error: &Json, now: Timestamp) -> String {

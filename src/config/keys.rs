@@ -83,6 +83,9 @@ impl SectionKind {
             Self::Line => &[
                 "name",
                 "servers",
+                "redundant_servers",
+                "redundant_client_id",
+                "duplicate_window",
                 "mqtt_version",
                 "client_id",
                 "clean_session",

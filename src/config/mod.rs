@@ -96,6 +96,8 @@ pub struct Line {
     pub name: Arc<str>,
     /// Tried in turn.
     pub servers: Vec<Server>,
+    /// The second, simultaneous connection of a redundant line.
+    pub redundant: Option<Redundant>,
     /// MQTT protocol version.
     pub mqtt_version: MqttVersion,
     /// What only MQTT 5.0 can say.
@@ -132,6 +134,17 @@ pub struct Line {
     pub maximum_packet_size: u32,
     /// Log every value sent and received.
     pub full_debug: bool,
+}
+
+/// The second connection of a redundant line. All else is as for the first.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Redundant {
+    /// Tried in turn; at least one.
+    pub servers: Vec<Server>,
+    /// Client identifier; empty if the first has none.
+    pub client_id: String,
+    /// How far apart the two copies of a message may arrive.
+    pub duplicate_window: Duration,
 }
 
 /// MQTT protocol version of a line.

@@ -25,8 +25,6 @@ pub(super) enum Neutral {
     Nothing,
     Text(&'static str),
     Seconds(u64),
-    /// An empty list, or an empty text in its place.
-    EmptyList,
 }
 
 const fn row(section: SectionKind, key: &'static str, neutral: Neutral) -> Row {
@@ -36,7 +34,6 @@ const fn row(section: SectionKind, key: &'static str, neutral: Neutral) -> Row {
 /// Keys.
 pub(super) const ROWS: &[Row] = &[
     row(SectionKind::Top, "http", Neutral::Nothing),
-    row(SectionKind::Line, "redundant_servers", Neutral::EmptyList),
     row(SectionKind::Station, "write_when_offline", Neutral::Text("fail")),
     row(SectionKind::Station, "write_expiry", Neutral::Seconds(3600)),
 ];
@@ -53,8 +50,6 @@ impl Neutral {
             (Self::Text(neutral), DeValue::String(text)) => text == neutral,
             (Self::Seconds(seconds), _) => quantity::duration(value)
                 .is_ok_and(|duration| duration == Duration::from_secs(seconds)),
-            (Self::EmptyList, DeValue::Array(list)) => list.is_empty(),
-            (Self::EmptyList, DeValue::String(text)) => text.is_empty(),
             _ => false,
         }
     }
@@ -67,7 +62,6 @@ impl Neutral {
                 let shown = quantity::shown(Duration::from_secs(seconds));
                 format!("leave it out or write `\"{shown}\"`")
             }
-            Self::EmptyList => "leave it out or write `[]`".to_owned(),
             Self::Nothing => "leave it out".to_owned(),
         }
     }

@@ -31,3 +31,22 @@ pub const COMMIT_BYTES_MAX: usize = 16 << 20;
 
 /// Changes that a subscriber is handed at a time.
 pub const FEED_READ_MAX: usize = 4096;
+
+/// Messages that a redundant line keeps of each path until their copies come over the other one.
+/// Full: the oldest goes, and its copy, should it still come, passes for another message.
+pub const DUPLICATES_KEPT_MAX: usize = 131_072;
+
+/// How long they are kept at most, while the other path is away; as above.
+pub const DUPLICATES_KEPT_AGE_MAX: std::time::Duration = std::time::Duration::from_secs(86_400);
+
+/// Topics of which a redundant line knows whether a retained message is news. Full: the one that
+/// was first seen goes, and its retained message, should it be replayed, is taken again.
+pub const DUPLICATES_TOPICS_MAX: usize = 131_072;
+
+/// QoS 1 messages that a redundant line knows of each path by their packet identifiers, should the
+/// server send them again. Full: the oldest goes, and its repetition passes for another message.
+pub const REDELIVERIES_KNOWN_MAX: usize = 4096;
+
+/// Messages that the store knows of a redundant line at least, paired or not: those that a server
+/// may send again after a restart because it has not seen our PUBACK.
+pub const DUPLICATE_NOTES_LOGGED_MIN: usize = 1024;

@@ -162,7 +162,9 @@ impl Hub {
                 commands,
                 settled,
                 last_batch: Mutex::default(),
-                status: Mutex::default(),
+                status: Mutex::new(LineStatus::of(
+                    1 + usize::from(config.lines[index].redundant.is_some()),
+                )),
             });
         }
         let mut out_topics = vec![None; config.stations.len()];

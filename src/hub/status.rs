@@ -112,6 +112,8 @@ pub struct PathStatus {
     pub last_error: Option<(Timestamp, String)>,
     /// Times the connection came up.
     pub connects: u64,
+    /// Messages that came over it, copies of what the other path brought included.
+    pub messages_received: u64,
 }
 
 /// What is known of a line.
@@ -123,8 +125,10 @@ pub struct LineStatus {
     pub paths: Vec<PathStatus>,
     /// When the last message arrived.
     pub last_message: Option<Timestamp>,
-    /// Messages received.
+    /// Messages received, without copies.
     pub messages_received: u64,
+    /// Messages of a redundant line that were copies of what the other path brought.
+    pub duplicates: u64,
     /// Payload bytes received.
     pub bytes_received: u64,
     /// Messages that no station takes.
@@ -151,6 +155,7 @@ impl LineStatus {
             paths: vec![PathStatus::default(); paths.max(1)],
             last_message: None,
             messages_received: 0,
+            duplicates: 0,
             bytes_received: 0,
             messages_unrouted: 0,
             last_unrouted_topic: None,
@@ -164,6 +169,11 @@ impl LineStatus {
         let rank = |path: &&PathStatus| path.state.rank();
         let best = self.paths.iter().rev().max_by_key(rank);
         best.unwrap_or(&self.paths[0])
+    }
+
+    /// The last thing that went wrong on any path.
+    pub fn last_error(&self) -> Option<&(Timestamp, String)> {
+        self.paths.iter().filter_map(|path| path.last_error.as_ref()).max_by_key(|(at, _)| *at)
     }
 
     /// Changes what is known of a path, and of the line with it.

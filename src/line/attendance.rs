@@ -2,13 +2,14 @@
 //! the rest of a line whose stations are all off.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rustc_hash::FxHashSet;
 
 use super::LineTask;
-use super::confirmation::{Confirmation, Held, Refused, Taken};
+use super::confirmation::{Arrivals, Confirmation, Held, Refused, Released, Taken};
 use super::life::{LifeOptions, Lives, StationEvent};
 use super::path::Path;
 use super::renewal::Renew;
@@ -22,6 +23,7 @@ use crate::hub::writes::{self, WriteError};
 use crate::hub::{Confirm, Hub, WriteOutcome};
 use crate::iotag::{LineId, Reason, StationAddress, StationId, TagAddress, Value};
 use crate::mqtt::{Command, Publication, Session};
+use crate::qos::Qos;
 
 /// How often simulated values change.
 const SIMULATION_STEP: Duration = Duration::from_secs(1);
@@ -173,6 +175,7 @@ impl LineTask {
     /// A message has come.
     pub(super) fn on_message(&mut self, receipt: Receipt, publication: Publication, dup: bool) {
         let (now, received) = (clock::now(), clock::wall());
+        let Some(number) = self.first(now, receipt, &publication, dup) else { return };
         let station = self.stations.route(&self.hub, &publication, received);
         let wills = self.stations.wills(&publication);
         for &station in &wills {
@@ -182,7 +185,7 @@ impl LineTask {
         // The tags are bad before the message is mapped, if it comes here too.
         self.follow_stations(&FxHashSet::default());
         let Some(station) = station else {
-            return self.settlement.received(receipt, publication.payload.len());
+            return self.settle(number, receipt, publication.payload.len());
         };
         if !wills.contains(&station) {
             let event = StationEvent::Message { retained: publication.retain };
@@ -195,12 +198,13 @@ impl LineTask {
                 status.messages_ignored += 1;
                 status.last_message = Some(received);
             });
-            return self.settlement.received(receipt, publication.payload.len());
+            return self.settle(number, receipt, publication.payload.len());
         }
-        let held = Held { receipt, publication, received, dup, arrived: now, overtaken: false };
+        let arrivals = Arrivals::new(receipt, now);
+        let held = Held { number, arrivals, publication, received, dup };
         let Some(confirmation) = self.attendance.confirmations.get_mut(&station) else {
             self.apply(station, &held);
-            return self.settlement.received(receipt, held.publication.payload.len());
+            return self.settle(number, receipt, held.publication.payload.len());
         };
         // It may stay for long, and must not hold the whole of what was read with it.
         let mut held = held;
@@ -209,12 +213,13 @@ impl LineTask {
             Taken::Show(held) => self.show(station, &held),
             Taken::Waits | Taken::Known => {}
             Taken::Left(Receipt { path, delivery }) => {
+                self.forget(number);
                 if let Some(path) = self.path(path) {
                     path.command(now, Command::Decline(delivery));
                 }
             }
             Taken::Dropped => {
-                self.settlement.received(receipt, 0);
+                self.settle(number, receipt, 0);
                 self.hub.station_status(station, |status| status.messages_dropped += 1);
             }
         }
@@ -222,11 +227,28 @@ impl LineTask {
         self.show_unconfirmed(station);
     }
 
+    /// A copy has come of a message that may await its confirmation. False: it does not.
+    pub(super) fn attach_copy(
+        &mut self,
+        now: Instant,
+        number: u64,
+        receipt: Receipt,
+        topic: &Arc<str>,
+    ) -> bool {
+        let confirmations = &mut self.attendance.confirmations;
+        if confirmations.is_empty() {
+            return false;
+        }
+        let station = self.stations.station_of(topic);
+        let confirmation = station.and_then(|station| confirmations.get_mut(&station));
+        confirmation.is_some_and(|confirmation| confirmation.attach(now, number, receipt))
+    }
+
     /// Maps a message to the tags of its station.
     fn apply(&mut self, station: StationId, held: &Held) {
-        let Held { receipt, publication, received, dup, .. } = held;
-        let about =
-            Arrival { packet_id: receipt.delivery.packet_id, received: *received, dup: *dup };
+        let Held { arrivals, publication, received, dup, .. } = held;
+        let packet_id = arrivals.first().delivery.packet_id;
+        let about = Arrival { packet_id, received: *received, dup: *dup };
         if !self.attendance.lives.has_changes() {
             let updates = self.settlement.updates();
             return self.stations.map(&self.hub, station, publication, about, updates);
@@ -241,7 +263,14 @@ impl LineTask {
     fn show(&mut self, station: StationId, held: &Held) {
         self.apply(station, held);
         let name = &self.hub.config().stations[station.0 as usize].name;
-        self.settlement.shown(held.receipt, name);
+        let receipts: Vec<Receipt> = held.arrivals.receipts().collect();
+        for receipt in &receipts {
+            self.settlement.shown(*receipt, name);
+        }
+        // What the server sends again is to be confirmed again, but of QoS 2 it is on disk.
+        if receipts.iter().any(|receipt| receipt.delivery.qos == Qos::ExactlyOnce) {
+            self.applied(held.number);
+        }
         if let Some(confirmation) = self.attendance.confirmations.get_mut(&station) {
             confirmation.show(held);
         }
@@ -264,10 +293,10 @@ impl LineTask {
                 };
                 WriteOutcome::Failed(WriteError::new(WriteError::REFUSED, why))
             }
-            Ok(receipt) => {
+            Ok(released) => {
                 let written = writes::written(tag, Some(packet_id), clock::wall());
                 self.settlement.updates().push(written);
-                self.settlement.received(receipt, 0);
+                self.settle_all(&released);
                 self.show_next(station);
                 // Read-your-writes: the next message is in the table before the client learns of it.
                 self.settlement.submit(&self.hub);
@@ -277,18 +306,22 @@ impl LineTask {
         let _ = reply.send(outcome);
     }
 
+    /// A message is done with, and all its arrivals are to be acknowledged.
+    fn settle_all(&mut self, released: &Released) {
+        for receipt in released.arrivals.receipts() {
+            self.settle(released.number, receipt, 0);
+        }
+    }
+
     fn show_next(&mut self, station: StationId) {
         let Some(confirmation) = self.attendance.confirmations.get_mut(&station) else { return };
-        if let Some(held) = confirmation.next() {
+        let (next, wants) = (confirmation.next(), confirmation.wants_redelivery());
+        let left_on = confirmation.left_on();
+        if let Some(held) = next {
             self.show(station, &held);
-        } else if confirmation.wants_redelivery()
-            && let Some(path) = self.paths.first_mut()
-            && matches!(path.renew, Renew::No)
-            && path.is_up()
-        {
-            let name = &self.hub.config().stations[station.0 as usize].name;
-            let why = format!("the server has messages for which station `{name}` had no room");
-            path.renew = Renew::wanted(why, clock::now());
+        } else if wants {
+            let config = self.hub.config().clone();
+            self.ask_for_redelivery(&config.stations[station.0 as usize].name, &left_on);
         }
         self.show_unconfirmed(station);
     }
@@ -345,8 +378,9 @@ impl LineTask {
         {
             // Taken and acknowledged, as all its messages are while it is not on.
             let mut ignored = 0;
-            for receipt in confirmation.release() {
-                self.settlement.received(receipt, 0);
+            let released: Vec<Released> = confirmation.release().collect();
+            for released in released {
+                self.settle_all(&released);
                 ignored += 1;
             }
             self.hub.station_status(station, |status| status.messages_ignored += ignored);
@@ -356,16 +390,22 @@ impl LineTask {
     }
 
     /// The line's connection is up.
-    pub(super) fn stations_up(&mut self, session_present: bool) {
+    pub(super) fn stations_up(&mut self, path: PathId, session_present: bool) {
         // What came in before belongs before.
         self.settlement.submit(&self.hub);
-        let Attendance { lives, confirmations, .. } = &mut self.attendance;
-        lives.line_up(clock::now(), session_present);
-        for confirmation in confirmations.values_mut() {
+        self.attendance.lives.line_up(clock::now(), session_present);
+        self.confirmations_up(path, session_present);
+        self.follow_stations(&FxHashSet::default());
+    }
+
+    /// What waits for its confirmation learns that a path is up.
+    pub(super) fn confirmations_up(&mut self, path: PathId, session_present: bool) {
+        let redundant = self.paths.len() > 1;
+        for confirmation in self.attendance.confirmations.values_mut() {
             if session_present {
-                confirmation.session_resumed();
+                confirmation.session_resumed(path, redundant);
             } else {
-                confirmation.session_lost();
+                confirmation.session_lost(path);
             }
         }
         // The server has sent again by then what it sends again.
@@ -374,7 +414,6 @@ impl LineTask {
         for station in stations {
             self.show_next(station);
         }
-        self.follow_stations(&FxHashSet::default());
     }
 
     /// The line's connection is over.

@@ -3,10 +3,11 @@
 //! A station shows one message; the others wait here until the control system has confirmed it by
 //! writing its packet identifier. What waits is not acknowledged, so the server has it too.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Instant;
 
 use super::settlement::Receipt;
+use crate::hub::status::PathId;
 use crate::iotag::Timestamp;
 use crate::mqtt::{Delivery, Publication};
 use crate::qos::Qos;
@@ -23,13 +24,69 @@ pub(super) const WAITING_BYTES_MAX: usize = 8 << 20;
 /// A message as it came.
 #[derive(Clone, Debug)]
 pub(super) struct Held {
-    pub(super) receipt: Receipt,
+    /// Its number on a redundant line; else 0.
+    pub(super) number: u64,
+    /// Its arrival, and those of its copies.
+    pub(super) arrivals: Arrivals,
     pub(super) publication: Publication,
     pub(super) received: Timestamp,
     pub(super) dup: bool,
-    pub(super) arrived: Instant,
-    /// Whether the acknowledgements of later messages pass this one's.
-    pub(super) overtaken: bool,
+}
+
+/// The arrivals of one message, all to be acknowledged when it is confirmed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Arrivals {
+    first: Owed,
+    copies: Vec<Owed>,
+}
+
+/// An acknowledgement that is owed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Owed {
+    receipt: Receipt,
+    since: Instant,
+    /// Whether the acknowledgements of later messages pass this one.
+    overtaken: bool,
+}
+
+impl Arrivals {
+    /// A message that has arrived once.
+    pub(super) fn new(receipt: Receipt, since: Instant) -> Self {
+        Self { first: Owed { receipt, since, overtaken: false }, copies: Vec::new() }
+    }
+
+    /// Where the message itself came from.
+    pub(super) fn first(&self) -> Receipt {
+        self.first.receipt
+    }
+
+    /// It came once more; what came over the same path before counts no longer.
+    fn add(&mut self, receipt: Receipt, since: Instant) {
+        let owed = Owed { receipt, since, overtaken: false };
+        if let Some(known) = self.all_mut().find(|owed| owed.receipt.path == receipt.path) {
+            *known = owed;
+            return;
+        }
+        self.copies.push(owed);
+    }
+
+    fn all_mut(&mut self) -> impl Iterator<Item = &mut Owed> {
+        std::iter::once(&mut self.first).chain(&mut self.copies)
+    }
+
+    /// All that are to be acknowledged.
+    pub(super) fn receipts(&self) -> impl Iterator<Item = Receipt> + use<> {
+        let all: Vec<Receipt> =
+            std::iter::once(&self.first).chain(&self.copies).map(|owed| owed.receipt).collect();
+        all.into_iter()
+    }
+}
+
+/// A message that is done with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Released {
+    pub(super) number: u64,
+    pub(super) arrivals: Arrivals,
 }
 
 /// What is to be done with a message that has come.
@@ -63,18 +120,17 @@ pub(super) struct Confirmation {
     shown: Option<Shown>,
     waiting: VecDeque<Held>,
     waiting_bytes: usize,
-    /// Messages that had no room and are still with the server.
-    left: bool,
+    /// Paths whose servers still have messages that had no room.
+    left: BTreeSet<PathId>,
 }
 
 /// The message that awaits its confirmation.
 #[derive(Debug)]
 struct Shown {
-    receipt: Receipt,
+    number: u64,
+    arrivals: Arrivals,
     /// `None`: it was shown by an earlier process.
     publication: Option<Publication>,
-    arrived: Instant,
-    overtaken: bool,
 }
 
 impl Default for Confirmation {
@@ -84,7 +140,7 @@ impl Default for Confirmation {
             shown: None,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
-            left: false,
+            left: BTreeSet::new(),
         }
     }
 }
@@ -92,28 +148,30 @@ impl Default for Confirmation {
 impl Confirmation {
     /// A message that an earlier process has shown, and whose values were stored.
     pub(super) fn restore(&mut self, now: Instant, receipt: Receipt) {
-        self.shown = Some(Shown { receipt, publication: None, arrived: now, overtaken: false });
+        let arrivals = Arrivals::new(receipt, now);
+        self.shown = Some(Shown { number: 0, arrivals, publication: None });
     }
 
     /// A message has come. `redelivers`: the server sends again what was not acknowledged.
     pub(super) fn take(&mut self, held: Held, redelivers: bool) -> Taken {
         let Some(shown) = &mut self.shown else { return Taken::Show(held) };
         if shown.is_again(&held) {
-            shown.receipt = held.receipt;
-            (shown.arrived, shown.overtaken) = (held.arrived, false);
+            shown.arrivals.first = held.arrivals.first;
             return Taken::Known;
         }
         let bytes = weight(&held);
         let fits = self.waiting_bytes + bytes <= WAITING_BYTES_MAX || self.waiting.is_empty();
-        let acknowledged = held.receipt.delivery.qos != Qos::AtMostOnce;
+        let receipt = held.arrivals.first();
+        let acknowledged = receipt.delivery.qos != Qos::AtMostOnce;
         // Once one was left with the server, those behind it are too: the order is kept.
-        if self.waiting.len() < self.waiting_max && fits && !(self.left && acknowledged) {
+        if self.waiting.len() < self.waiting_max && fits && (self.left.is_empty() || !acknowledged)
+        {
             self.waiting_bytes += bytes;
             self.waiting.push_back(held);
             Taken::Waits
         } else if acknowledged && redelivers {
-            self.left = true;
-            Taken::Left(held.receipt)
+            self.left.insert(receipt.path);
+            Taken::Left(receipt)
         } else {
             Taken::Dropped
         }
@@ -121,25 +179,38 @@ impl Confirmation {
 
     /// A message is shown.
     pub(super) fn show(&mut self, held: &Held) {
-        let Held { receipt, publication, arrived, overtaken, .. } = held;
+        let Held { number, arrivals, publication, .. } = held;
         self.shown = Some(Shown {
-            receipt: *receipt,
+            number: *number,
+            arrivals: arrivals.clone(),
             publication: Some(publication.clone()),
-            arrived: *arrived,
-            overtaken: *overtaken,
         });
     }
 
+    /// A copy has come of the message with this number. False: it is not here any more.
+    pub(super) fn attach(&mut self, now: Instant, number: u64, receipt: Receipt) -> bool {
+        let shown = self.shown.iter_mut().map(|shown| (shown.number, &mut shown.arrivals));
+        let waiting = self.waiting.iter_mut().map(|held| (held.number, &mut held.arrivals));
+        let known = shown.chain(waiting).find(|(other, _)| *other == number && number != 0);
+        match known {
+            Some((_, arrivals)) => {
+                arrivals.add(receipt, now);
+                true
+            }
+            None => false,
+        }
+    }
+
     /// The control system confirms the message with this identifier.
-    pub(super) fn confirm(&mut self, packet_id: i128) -> Result<Receipt, Refused> {
+    pub(super) fn confirm(&mut self, packet_id: i128) -> Result<Released, Refused> {
         let Some(shown) = &self.shown else { return Err(Refused::Nothing) };
-        let expected = shown.receipt.delivery.packet_id;
+        let expected = shown.arrivals.first().delivery.packet_id;
         if packet_id != i128::from(expected) {
             return Err(Refused::Expected(expected));
         }
-        let receipt = shown.receipt;
+        let released = Released { number: shown.number, arrivals: shown.arrivals.clone() };
         self.shown = None;
-        Ok(receipt)
+        Ok(released)
     }
 
     /// The message to be shown next, if none is.
@@ -154,25 +225,39 @@ impl Confirmation {
 
     /// A connection is up on which the server sends again what was not acknowledged on the one
     /// before: of QoS 1, all; of QoS 2 the machine hands over again only what was left.
-    pub(super) fn session_resumed(&mut self) {
-        self.waiting.retain(|held| held.receipt.delivery.qos != Qos::AtLeastOnce);
-        self.waiting_bytes = self.waiting.iter().map(weight).sum();
-        self.left = false;
+    ///
+    /// On a redundant line what waits stays: what comes again is known for a copy of it.
+    pub(super) fn session_resumed(&mut self, path: PathId, redundant: bool) {
+        if !redundant {
+            self.waiting.retain(|held| held.arrivals.first().delivery.qos != Qos::AtLeastOnce);
+            self.waiting_bytes = self.waiting.iter().map(weight).sum();
+        }
+        self.left.remove(&path);
         // Their acknowledgements are owed anew.
-        self.waiting.iter_mut().for_each(|held| held.overtaken = false);
-        self.shown.iter_mut().for_each(|shown| shown.overtaken = false);
+        for owed in self.owed().filter(|owed| owed.receipt.path == path) {
+            owed.overtaken = false;
+        }
     }
 
     /// The server has forgotten what it had for us.
-    pub(super) fn session_lost(&mut self) {
-        self.left = false;
+    pub(super) fn session_lost(&mut self, path: PathId) {
+        self.left.remove(&path);
+    }
+
+    fn owed(&mut self) -> impl Iterator<Item = &mut Owed> {
+        let shown = self.shown.iter_mut().map(|shown| &mut shown.arrivals);
+        let waiting = self.waiting.iter_mut().map(|held| &mut held.arrivals);
+        shown.chain(waiting).flat_map(Arrivals::all_mut)
     }
 
     /// Gives up everything, in order: the station is switched off.
-    pub(super) fn release(&mut self) -> impl Iterator<Item = Receipt> + use<> {
+    pub(super) fn release(&mut self) -> impl Iterator<Item = Released> + use<> {
         self.waiting_bytes = 0;
-        let shown = self.shown.take().map(|shown| shown.receipt);
-        let waiting = std::mem::take(&mut self.waiting).into_iter().map(|held| held.receipt);
+        let shown = self.shown.take();
+        let shown = shown.map(|Shown { number, arrivals, .. }| Released { number, arrivals });
+        let waiting = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .map(|Held { number, arrivals, .. }| Released { number, arrivals });
         shown.into_iter().chain(waiting)
     }
 
@@ -184,29 +269,26 @@ impl Confirmation {
     /// Takes note that later acknowledgements pass those of messages that arrived before, and names
     /// them.
     pub(super) fn overtake(&mut self, before: Instant) -> Vec<Receipt> {
-        let shown = self.shown.iter_mut().map(|shown| {
-            let Shown { receipt, arrived, overtaken, .. } = shown;
-            (*receipt, *arrived, overtaken)
-        });
-        let waiting = self.waiting.iter_mut().map(|held| {
-            let Held { receipt, arrived, overtaken, .. } = held;
-            (*receipt, *arrived, overtaken)
-        });
-        shown
-            .chain(waiting)
-            .filter(|(receipt, arrived, overtaken)| {
-                receipt.delivery.qos != Qos::AtMostOnce && !**overtaken && *arrived <= before
-            })
-            .map(|(receipt, _, overtaken)| {
-                *overtaken = true;
-                receipt
+        let late = |owed: &&mut Owed| {
+            owed.receipt.delivery.qos != Qos::AtMostOnce && !owed.overtaken && owed.since <= before
+        };
+        self.owed()
+            .filter(late)
+            .map(|owed| {
+                owed.overtaken = true;
+                owed.receipt
             })
             .collect()
     }
 
-    /// Whether all that was taken is confirmed, and the server has more that had no room.
+    /// Paths whose servers have messages that had no room.
+    pub(super) fn left_on(&self) -> Vec<PathId> {
+        self.left.iter().copied().collect()
+    }
+
+    /// Whether all that was taken is confirmed, and a server has more that had no room.
     pub(super) fn wants_redelivery(&self) -> bool {
-        self.left && self.shown.is_none() && self.waiting.is_empty()
+        !self.left.is_empty() && self.shown.is_none() && self.waiting.is_empty()
     }
 }
 
@@ -214,12 +296,14 @@ impl Shown {
     /// Whether this message is the one that is shown. Only of QoS 1 the machine hands over a message
     /// twice.
     fn is_again(&self, held: &Held) -> bool {
-        let Receipt { path, delivery: Delivery { epoch, packet_id, qos, .. } } = self.receipt;
+        let Receipt { path, delivery: Delivery { epoch, packet_id, qos, .. } } =
+            self.arrivals.first();
+        let other = held.arrivals.first();
         qos == Qos::AtLeastOnce
-            && held.receipt.path == path
-            && held.receipt.delivery.qos == qos
-            && held.receipt.delivery.packet_id == packet_id
-            && held.receipt.delivery.epoch != epoch
+            && other.path == path
+            && other.delivery.qos == qos
+            && other.delivery.packet_id == packet_id
+            && other.delivery.epoch != epoch
             && self.publication.as_ref().is_some_and(|publication| {
                 publication.topic == held.publication.topic
                     && publication.payload == held.publication.payload

@@ -15,6 +15,7 @@
 //! | `attendance`, `life`, `confirmation` | the stations' state, and messages one at a time |
 //! | `settlement` | what hangs on a batch's being on disk |
 //! | `publishing`, `cycle` | publications on their way, and those that are due |
+//! | `redundancy`, `duplicates` | two paths that are one line |
 //!
 //! Nothing in the loop waits for anything but the next event, so that neither a slow store nor a
 //! slow socket can hold up a PINGRESP.
@@ -23,6 +24,7 @@ mod attendance;
 mod confirmation;
 mod credentials;
 mod cycle;
+mod duplicates;
 mod jwt;
 mod life;
 mod link;
@@ -30,9 +32,11 @@ mod options;
 mod path;
 mod publishing;
 mod recent;
+mod redundancy;
 mod renewal;
 mod settlement;
 mod stations;
+mod stored;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -46,16 +50,18 @@ use crate::hub::writes::WriteError;
 use crate::hub::{BatchId, Hub, LineCommand, LinePort, Publish, WriteOutcome};
 use crate::iotag::LineId;
 use crate::mqtt::{
-    BytesProgress, Command, Event, Input, Publication, PublishOutcome, PublishToken, Session,
+    BytesProgress, Command, Event, Input, Publication, PublishOutcome, PublishToken,
 };
 use attendance::Attendance;
 use cycle::Cycles;
+use duplicates::Duplicates;
 use options::with_content_type;
 use path::{Path, PathEvent};
 use publishing::Publishing;
 use renewal::Renew;
 use settlement::{Receipt, Settlement};
 use stations::Stations;
+pub use stored::{Stored, StoredRecords};
 
 /// How long writes and unsettled messages may take to end when the process stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
@@ -69,6 +75,8 @@ pub struct LineTask {
     paths: Vec<Path>,
     /// Whose turn it is when something happens on several paths.
     turn: usize,
+    /// Of a redundant line: which messages are copies.
+    duplicates: Option<Duplicates>,
     stations: Stations,
     attendance: Attendance,
     settlement: Settlement,
@@ -77,24 +85,28 @@ pub struct LineTask {
 }
 
 impl LineTask {
-    /// A line that continues its stored sessions, one for each path.
-    pub fn new(id: LineId, hub: Arc<Hub>, mut sessions: Vec<Session>) -> Self {
+    /// A line that continues what is stored of it.
+    pub fn new(id: LineId, hub: Arc<Hub>, stored: Stored) -> Self {
         let config = Arc::new(hub.config().lines[id.0 as usize].clone());
         let stations = Stations::new(id, hub.config());
         let subscriptions = stations.subscriptions(hub.config());
-        sessions.resize_with(1, Session::default);
+        let Stored { mut sessions, duplicates, leftovers } = stored;
         let attendance = Attendance::new(id, &hub, &mut sessions);
         let paths = (0u8..)
             .map(PathId)
             .zip(sessions)
             .map(|(path, session)| Path::new((id, path), &hub, &config, &subscriptions, session))
             .collect();
+        let (duplicates, log) = redundancy::restore(&config, duplicates).unzip();
+        let mut settlement = Settlement::new(id, &config.name, log);
+        leftovers.into_iter().for_each(|name| settlement.delete(name));
         Self {
             id,
             paths,
             turn: 0,
             cycles: Cycles::new(clock::now(), id, hub.config()),
-            settlement: Settlement::new(id, &config.name),
+            settlement,
+            duplicates,
             stations,
             attendance,
             publishing: Publishing::default(),
@@ -200,6 +212,7 @@ impl LineTask {
 
     /// Whole packets, ten messages at a time, so that writes get their turn in a flood.
     fn on_bytes(&mut self, index: usize, port: &mut LinePort) {
+        self.heard(clock::now(), PathId(index as u8));
         loop {
             let now = clock::now();
             let progress = self.paths[index].take_bytes(now);
@@ -323,6 +336,9 @@ impl LineTask {
                 if let Some(path) = self.path(path) {
                     path.subscribed(&granted);
                 }
+                if let Some(duplicates) = &mut self.duplicates {
+                    duplicates.subscribed(clock::now(), path);
+                }
                 self.stations_subscribed();
             }
             Event::Notice(text) => tracing::warn!(line = %self.config.name, "{text}"),
@@ -333,15 +349,12 @@ impl LineTask {
         let Some(path) = self.path(id) else { return };
         let returning = matches!(path.renew, Renew::Returning(_));
         path.came_up(session_present, session_expected);
-        if returning && !session_present {
-            // Messages may have been missed: the values are as doubtful as after any interruption.
-            self.stations_down();
-        }
-        self.stations_up(session_present);
+        self.path_up(id, session_present, returning);
     }
 
     fn on_down(&mut self, id: PathId, cause: &str, was_up: bool, retry_in: Option<Duration>) {
         let rests = self.attendance.rests();
+        self.path_away(clock::now(), id);
         let Some(path) = self.path(id) else { return };
         if rests {
             path.left(LineState::Off);
@@ -357,13 +370,6 @@ impl LineTask {
         }
         if failed || was_up {
             self.path_lost();
-        }
-    }
-
-    /// A path is gone: without another one the stations are without a line.
-    fn path_lost(&mut self) {
-        if !self.paths.iter().any(Path::serves) {
-            self.stations_down();
         }
     }
 

@@ -1,18 +1,26 @@
 //! What the configuration of a line says to its MQTT client.
 
-use crate::config::{Line, MqttVersion};
+use crate::config::{Line, MqttVersion, Server};
+use crate::hub::status::PathId;
 use crate::mqtt::{
     ClientOptions, ConnectProperties, Publication, PublishProperties, Subscription, Version, Will,
 };
 
-/// The options of one connection of a line.
-pub(super) fn client_options(line: &Line, subscriptions: &[Subscription]) -> ClientOptions {
+/// The options of one connection of a line: all is the same for both but identifier and servers.
+pub(super) fn client_options(
+    line: &Line,
+    path: PathId,
+    subscriptions: &[Subscription],
+) -> ClientOptions {
     ClientOptions {
         version: match line.mqtt_version {
             MqttVersion::V311 => Version::V311,
             MqttVersion::V5 => Version::V5,
         },
-        client_id: line.client_id.clone(),
+        client_id: match (&line.redundant, path) {
+            (Some(second), PathId::SECOND) => second.client_id.clone(),
+            _ => line.client_id.clone(),
+        },
         clean_session: line.clean_session,
         keep_alive: line.keep_alive,
         ping_interval: line.ping_interval,
@@ -41,7 +49,7 @@ pub(super) fn client_options(line: &Line, subscriptions: &[Subscription]) -> Cli
         },
         reconnect_min: line.reconnect_min,
         reconnect_max: line.reconnect_max,
-        servers: line.servers.len(),
+        servers: servers(line, path).len(),
         seed: fastrand::u64(..),
     }
 }
@@ -50,4 +58,12 @@ pub(super) fn client_options(line: &Line, subscriptions: &[Subscription]) -> Cli
 pub(super) fn with_content_type(content_type: &str) -> Box<PublishProperties> {
     let content_type = Some(content_type.to_owned());
     Box::new(PublishProperties { content_type, ..PublishProperties::default() })
+}
+
+/// The servers of one connection, which are tried in turn.
+pub(super) fn servers(line: &Line, path: PathId) -> &[Server] {
+    match (&line.redundant, path) {
+        (Some(second), PathId::SECOND) => &second.servers,
+        _ => &line.servers,
+    }
 }

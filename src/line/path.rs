@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 
 use super::link::{self, Link, LinkEvent, Opened};
-use super::options::client_options;
+use super::options::{client_options, servers};
 use super::renewal::{self, Renew, Renewal, Watched};
 use crate::clock;
 use crate::config::{Line, Server};
@@ -76,7 +76,7 @@ impl Path {
         Self {
             id,
             line,
-            client: Client::new(client_options(config, subscriptions), session),
+            client: Client::new(client_options(config, id, subscriptions), session),
             config: Arc::clone(config),
             hub: Arc::clone(hub),
             link: Link::Closed,
@@ -286,7 +286,7 @@ impl Path {
 
     /// A server that another one referred us to is reached as that one is.
     fn server(&self, endpoint: &Endpoint) -> Option<Server> {
-        let servers = &self.config.servers;
+        let servers = servers(&self.config, self.id);
         match endpoint {
             Endpoint::Listed(position) => servers.get(*position).cloned(),
             Endpoint::Referred(referred) => {

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use super::duplicates::{Log, Note};
+use crate::clock;
 use crate::hub::bounds::{UNSETTLED_BYTES_MAX, UNSETTLED_CHANGES_MAX};
 use crate::hub::status::PathId;
 use crate::hub::{Batch, BatchId, Hub};
@@ -28,6 +30,8 @@ pub(super) struct Settlement {
     unsettled: VecDeque<(BatchId, Hanging)>,
     changes: usize,
     bytes: usize,
+    /// The pairing of a redundant line, on disk.
+    log: Option<Log>,
 }
 
 /// What may be done once a batch is on disk.
@@ -43,7 +47,7 @@ pub(super) struct Hanging {
 }
 
 impl Settlement {
-    pub(super) fn new(line: LineId, name: &str) -> Self {
+    pub(super) fn new(line: LineId, name: &str, log: Option<Log>) -> Self {
         Self {
             line,
             names: PathId::all().map(|path| path.session_name(name)),
@@ -52,6 +56,19 @@ impl Settlement {
             unsettled: VecDeque::new(),
             changes: 0,
             bytes: 0,
+            log,
+        }
+    }
+
+    /// The next batch deletes all that is stored under a name.
+    pub(super) fn delete(&mut self, name: Arc<str>) {
+        self.batch.sessions.push(SessionRecord { line: name, key: Vec::new(), value: None });
+    }
+
+    /// The pairing has changed.
+    pub(super) fn note(&mut self, note: Note) {
+        if let Some(log) = &mut self.log {
+            log.note(note);
         }
     }
 
@@ -102,6 +119,9 @@ impl Settlement {
         if nothing {
             self.open = Hanging::default();
             return;
+        }
+        if let Some(log) = &mut self.log {
+            self.batch.sessions.extend(log.take_records(clock::wall()));
         }
         let mut hanging = std::mem::take(&mut self.open);
         hanging.changes = self.batch.updates.len();

@@ -116,6 +116,11 @@ impl Stations {
         wanted
     }
 
+    /// Which station takes messages of a topic.
+    pub(super) fn station_of(&mut self, topic: &Arc<str>) -> Option<StationId> {
+        self.router.route(topic)
+    }
+
     /// Which station takes a message; counted.
     pub(super) fn route(
         &mut self,

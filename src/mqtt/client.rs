@@ -138,6 +138,8 @@ pub enum Command {
     /// There is no room for the message of this delivery: it stays unacknowledged, and is handed over
     /// again when the server sends it on a later connection.
     Decline(Delivery),
+    /// Take back a publish that cannot have left: it ends as failed. Inert for any other.
+    Withdraw(PublishToken),
     /// Close the connection in order (DISCONNECT) and stay closed until [`Command::Connect`].
     Disconnect,
     /// Leave the closed state that [`Command::Disconnect`] and a new client are in.
@@ -431,6 +433,7 @@ impl Client {
                 let result = self.decline(now, delivery);
                 self.fail_on_error(now, result);
             }
+            Command::Withdraw(token) => self.withdraw(now, token),
             Command::Disconnect => self.disconnect(now),
             Command::Connect if self.phase == Phase::Stopped => self.open(),
             Command::Connect => {}

@@ -14,7 +14,7 @@ use crate::config::keys::SectionKind;
 use crate::config::problems::Problems;
 use crate::config::quantity::{self, DURATION_MAX};
 use crate::config::source::Place;
-use crate::config::{Line, MqttVersion, Server, Will};
+use crate::config::{Line, MqttVersion, Redundant, Server, Will};
 use crate::qos::Qos;
 use crate::topic;
 
@@ -22,6 +22,9 @@ use crate::topic;
 const CLIENT_ID_BYTES_MAX: usize = 65_535;
 /// Longest will message, MQTT 3.1.1 section 3.1.3.3.
 const WILL_BYTES_MAX: usize = 65_535;
+/// How far apart the copies of a message may arrive over the two connections of a redundant line.
+const DUPLICATE_WINDOW: Duration = Duration::from_secs(10);
+const DUPLICATE_WINDOW_MAX: Duration = Duration::from_secs(3600);
 /// Largest packet that MQTT can express: 1 + 4 + 268,435,455 bytes.
 const PACKET_BYTES_MAX: u64 = 268_435_460;
 
@@ -52,7 +55,8 @@ pub(crate) fn lines(top: &Section<'_>, folder: &Path, work: &mut Work) -> Lines 
 }
 
 fn line(section: &Section<'_>, name: Arc<str>, folder: &Path, work: &mut Work) -> Line {
-    let servers = servers(section, work);
+    let servers = required_servers(section, work);
+    let second = servers_of(section, "redundant_servers", work).unwrap_or_default();
     let problems = &mut work.problems;
     let user_name = secret::secret(section, "user_name", SectionKind::UserName, folder, problems);
     let password = secret::secret(section, "password", SectionKind::Password, folder, problems);
@@ -80,9 +84,11 @@ fn line(section: &Section<'_>, name: Arc<str>, folder: &Path, work: &mut Work) -
     let client_id = client_id(section, problems);
     let clean_session = section.logical("clean_session", problems).unwrap_or(false);
     let (reconnect_min, reconnect_max) = reconnect(section, problems);
+    let redundant = redundant(section, second, &client_id, problems);
     Line {
         name,
         servers,
+        redundant,
         mqtt_version,
         // MQTT-3.1.3-7: without a client identifier there is no session to come back to; and one that
         // ends with its connection is none either.
@@ -118,24 +124,30 @@ fn line(section: &Section<'_>, name: Arc<str>, folder: &Path, work: &mut Work) -
     }
 }
 
-fn servers(section: &Section<'_>, work: &mut Work) -> Vec<Server> {
+fn required_servers(section: &Section<'_>, work: &mut Work) -> Vec<Server> {
     let problems = &mut work.problems;
     if section.lacks("servers") {
         problems
             .missing(section.place, "`[[line]]` needs the key `servers`")
             .help("for example `servers = [\"mqtt://127.0.0.1:1883\"]`");
     }
-    let Some(texts) = section.texts("servers", problems) else { return Vec::new() };
-    if texts.is_empty()
-        && let Some(item) = section.get("servers")
+    if let Some(item) = section.get("servers")
         && item.value.as_array().is_some_and(|list| list.is_empty())
     {
         problems
             .wrong(item.place, "`servers` needs at least one server")
             .help("for example `servers = [\"mqtt://127.0.0.1:1883\"]`");
     }
+    servers_of(section, "servers", work).unwrap_or_default()
+}
+
+/// The servers of a list; `None`: there is no such key.
+fn servers_of(section: &Section<'_>, key: &str, work: &mut Work) -> Option<Vec<Server>> {
     let mut servers = Vec::new();
-    for text in texts {
+    for text in section.texts(key, &mut work.problems)? {
+        if text.value.is_empty() && key != "servers" {
+            continue;
+        }
         for server in server::parse_list(text.value) {
             match server {
                 Ok(server) => servers.push(server),
@@ -146,17 +158,73 @@ fn servers(section: &Section<'_>, work: &mut Work) -> Vec<Server> {
             }
         }
     }
-    servers
+    Some(servers)
+}
+
+/// The second connection of a redundant line.
+fn redundant(
+    section: &Section<'_>,
+    servers: Vec<Server>,
+    client_id: &str,
+    problems: &mut Problems,
+) -> Option<Redundant> {
+    let own_id = section.text("redundant_client_id", problems);
+    let window = section.duration("duplicate_window", DUPLICATE_WINDOW_MAX, problems);
+    if let (Some(window), Some(item)) = (window, section.get("duplicate_window"))
+        && window.is_zero()
+    {
+        problems
+            .wrong(item.place, "`duplicate_window` must be longer than 0")
+            .help("the two copies of a message never arrive at the same moment");
+    }
+    if servers.is_empty() {
+        // A list whose servers are all wrong was meant to be one.
+        let meant = section.get("redundant_servers").is_some_and(|item| {
+            item.value.as_array().is_some_and(|list| !list.is_empty())
+                || item.value.as_str().is_some_and(|text| !text.is_empty())
+        });
+        for key in ["redundant_client_id", "duplicate_window"] {
+            if let Some(item) = section.get(key)
+                && !meant
+            {
+                problems
+                    .wrong(item.place, format!("`{key}` is of no use without `redundant_servers`"));
+            }
+        }
+        return None;
+    }
+    let own_id = own_id.map(|own_id| checked_client_id(own_id, "redundant_client_id", problems));
+    let client_id = match own_id {
+        Some(own_id) => {
+            if own_id.is_empty() != client_id.is_empty() {
+                problems.wrong(
+                    section.key_place("redundant_client_id"),
+                    "either both connections have a client identifier or none",
+                );
+            }
+            own_id
+        }
+        // Without one, the server assigns both.
+        None if client_id.is_empty() => String::new(),
+        None => format!("{client_id}_2"),
+    };
+    let duplicate_window = window.unwrap_or(DUPLICATE_WINDOW);
+    Some(Redundant { servers, client_id, duplicate_window })
 }
 
 fn client_id(section: &Section<'_>, problems: &mut Problems) -> String {
     let Some(client_id) = section.text("client_id", problems) else {
         return "tagline".to_owned();
     };
-    if client_id.value.len() > CLIENT_ID_BYTES_MAX || client_id.value.contains('\0') {
-        problems.wrong(client_id.place, "`client_id` cannot be sent: too long, or with U+0000");
+    checked_client_id(client_id, "client_id", problems)
+}
+
+fn checked_client_id(written: Written<&str>, key: &str, problems: &mut Problems) -> String {
+    if written.value.len() > CLIENT_ID_BYTES_MAX || written.value.contains('\0') {
+        let message = format!("`{key}` cannot be sent: too long, or with U+0000");
+        problems.wrong(written.place, message);
     }
-    client_id.value.to_owned()
+    written.value.to_owned()
 }
 
 /// MQTT-3.1.4-2: a server disconnects the client that has the identifier already, so two lines
@@ -167,25 +235,46 @@ fn check_client_id(
     seen: &mut FxHashMap<(String, String, u16), Place>,
     problems: &mut Problems,
 ) {
-    if line.client_id.is_empty() {
-        return;
-    }
-    let place = section.get("client_id").map_or(section.place, |item| item.place);
-    let mut reported = false;
-    for server in &line.servers {
-        let key = (line.client_id.clone(), server.host.to_ascii_lowercase(), server.port);
-        let first = *seen.entry(key).or_insert(place);
-        if first != place && !reported {
-            reported = true;
-            let message = format!(
-                "the `client_id` `{}` is taken on `{}:{}`",
-                line.client_id, server.host, server.port
-            );
-            problems
-                .wrong(place, message)
-                .first("the other line is", first)
-                .help("give each line its own `client_id`; the default is `tagline`");
+    let place_of = |key| section.get(key).map_or(section.place, |item| item.place);
+    let first = ("client_id", &line.client_id, &line.servers);
+    let second = line.redundant.iter().map(|second| {
+        // The default follows from the other key.
+        let own = section.get("redundant_client_id").is_some();
+        let key = if own { "redundant_client_id" } else { "client_id" };
+        (key, &second.client_id, &second.servers)
+    });
+    let mut of_line: Vec<(String, String, u16)> = Vec::new();
+    for (key, client_id, servers) in std::iter::once(first).chain(second) {
+        if client_id.is_empty() {
+            continue;
         }
+        let place = place_of(key);
+        let mut reported = false;
+        let mut own: Vec<(String, String, u16)> = Vec::new();
+        for server in servers {
+            let key = (client_id.clone(), server.host.to_ascii_lowercase(), server.port);
+            let earlier = seen.get(&key).copied().filter(|_| !own.contains(&key));
+            if let Some(earlier) = earlier
+                && !reported
+            {
+                reported = true;
+                let message = format!(
+                    "the `client_id` `{client_id}` is taken on `{}:{}`",
+                    server.host, server.port
+                );
+                let problem = problems.wrong(place, message);
+                if of_line.contains(&key) {
+                    problem.help("the two connections of a redundant line need one each; the second has `_2` behind the first's if it is not given");
+                } else {
+                    problem
+                        .first("the other line is", earlier)
+                        .help("give each line its own `client_id`; the default is `tagline`");
+                }
+            }
+            seen.entry(key.clone()).or_insert(place);
+            own.push(key);
+        }
+        of_line.append(&mut own);
     }
 }
 

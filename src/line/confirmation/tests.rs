@@ -5,10 +5,14 @@ use crate::hub::status::PathId;
 
 fn held(epoch: u32, packet_id: u16, qos: Qos, payload: &str) -> Held {
     Held {
-        receipt: Receipt {
-            path: PathId::FIRST,
-            delivery: Delivery { epoch, packet_id, qos, stored: true, fingerprint: 0 },
-        },
+        number: 0,
+        arrivals: Arrivals::new(
+            Receipt {
+                path: PathId::FIRST,
+                delivery: Delivery { epoch, packet_id, qos, stored: true, fingerprint: 0 },
+            },
+            now(),
+        ),
         publication: Publication {
             topic: "t".into(),
             payload: payload.to_owned().into(),
@@ -18,8 +22,6 @@ fn held(epoch: u32, packet_id: u16, qos: Qos, payload: &str) -> Held {
         },
         received: Timestamp::UNIX_EPOCH,
         dup: false,
-        arrived: now(),
-        overtaken: false,
     }
 }
 
@@ -47,7 +49,10 @@ fn one_message_is_shown_at_a_time_and_only_its_own_id_confirms_it() {
     for wrong in [0, 6, -5, 5 + (1 << 16)] {
         assert_eq!(station.confirm(wrong), Err(Refused::Expected(5)));
     }
-    assert_eq!(station.confirm(5).map(|receipt| receipt.delivery.packet_id), Ok(5));
+    assert_eq!(
+        station.confirm(5).map(|released| released.arrivals.first().delivery.packet_id),
+        Ok(5)
+    );
     let next = station.next().unwrap();
     station.show(&next);
     assert_eq!(next.publication.payload, "b");
@@ -93,12 +98,12 @@ fn a_message_that_is_sent_again_while_it_is_shown_is_not_shown_again() {
     let mut station = Confirmation::default();
     offer(&mut station, held(1, 5, Qos::AtLeastOnce, "a"), true);
     offer(&mut station, held(1, 6, Qos::AtLeastOnce, "b"), true);
-    station.session_resumed();
+    station.session_resumed(PathId::FIRST, false);
     let again = offer(&mut station, held(2, 5, Qos::AtLeastOnce, "a"), true);
     assert!(matches!(again, Taken::Known));
     assert!(matches!(offer(&mut station, held(2, 6, Qos::AtLeastOnce, "b"), true), Taken::Waits));
     assert_eq!(station.unconfirmed(), 2);
-    assert_eq!(station.confirm(5).map(|receipt| receipt.delivery.epoch), Ok(2));
+    assert_eq!(station.confirm(5).map(|released| released.arrivals.first().delivery.epoch), Ok(2));
     // The same identifier with other content is another message.
     let mut station = Confirmation::default();
     offer(&mut station, held(1, 5, Qos::AtLeastOnce, "a"), true);
@@ -111,7 +116,8 @@ fn a_station_that_is_switched_off_gives_everything_up_in_order() {
     for id in 1..=3 {
         offer(&mut station, held(1, id, Qos::AtLeastOnce, "a"), true);
     }
-    let ids: Vec<u16> = station.release().map(|receipt| receipt.delivery.packet_id).collect();
+    let ids: Vec<u16> =
+        station.release().map(|released| released.arrivals.first().delivery.packet_id).collect();
     assert_eq!(ids, [1, 2, 3]);
     assert_eq!((station.unconfirmed(), station.waiting_bytes), (0, 0));
 }
@@ -124,7 +130,8 @@ fn what_waits_too_long_is_overtaken_once_a_connection() {
     offer(&mut station, held(1, 2, Qos::AtLeastOnce, "c"), true);
     let early = now();
     let late = held(1, 3, Qos::AtLeastOnce, "d");
-    let late = Held { arrived: early + std::time::Duration::from_secs(1), ..late };
+    let arrivals = Arrivals::new(late.arrivals.first(), early + std::time::Duration::from_secs(1));
+    let late = Held { arrivals, ..late };
     offer(&mut station, late, true);
     let ids = |station: &mut Confirmation, before| -> Vec<u16> {
         station.overtake(before).iter().map(|receipt| receipt.delivery.packet_id).collect()
@@ -132,8 +139,32 @@ fn what_waits_too_long_is_overtaken_once_a_connection() {
     assert_eq!(ids(&mut station, early), [1, 2]);
     assert!(ids(&mut station, early).is_empty());
     // On the next connection the server sends those of QoS 1 again, as messages of their own.
-    station.session_resumed();
+    station.session_resumed(PathId::FIRST, false);
     assert_eq!(ids(&mut station, early), [1]);
+}
+
+#[test]
+fn a_copy_is_acknowledged_with_its_message() {
+    let mut station = Confirmation::default();
+    let numbered = |number, id| Held { number, ..held(1, id, Qos::AtLeastOnce, "a") };
+    let copy = |epoch, id| Receipt {
+        path: PathId::SECOND,
+        ..held(epoch, id, Qos::AtLeastOnce, "a").arrivals.first()
+    };
+    offer(&mut station, numbered(1, 5), true);
+    offer(&mut station, numbered(2, 6), true);
+    assert!(station.attach(now(), 1, copy(1, 50)));
+    assert!(station.attach(now(), 2, copy(1, 60)));
+    assert!(!station.attach(now(), 3, copy(1, 70)), "it is done with");
+    // The second path is lost; its server sends them again.
+    station.session_resumed(PathId::SECOND, true);
+    assert!(station.attach(now(), 1, copy(2, 50)));
+    let released = station.confirm(5).unwrap();
+    let receipts: Vec<Receipt> = released.arrivals.receipts().collect();
+    assert_eq!(receipts, [released.arrivals.first(), copy(2, 50)]);
+    assert_eq!(station.unconfirmed(), 1);
+    let next = station.next().unwrap();
+    assert_eq!(next.arrivals.receipts().nth(1), Some(copy(1, 60)));
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -177,7 +208,8 @@ impl Server {
 
     fn confirm(&mut self, station: &mut Confirmation) {
         let Some(&(id, _)) = self.shown.last() else { return };
-        let Ok(Receipt { delivery, .. }) = station.confirm(i128::from(id)) else { return };
+        let Ok(Released { arrivals, .. }) = station.confirm(i128::from(id)) else { return };
+        let delivery = arrivals.first().delivery;
         // An acknowledgement for an earlier connection is inert at QoS 1; the server sends again.
         if delivery.qos == Qos::ExactlyOnce || delivery.epoch == self.epoch {
             self.kept.retain(|kept| kept.0 != id);
@@ -185,16 +217,22 @@ impl Server {
         }
         if let Some(next) = station.next() {
             station.show(&next);
-            self.shown.push((next.receipt.delivery.packet_id, next.receipt.delivery.qos));
+            self.shown.push((
+                next.arrivals.first().delivery.packet_id,
+                next.arrivals.first().delivery.qos,
+            ));
         }
     }
 
     fn reconnect(&mut self, station: &mut Confirmation) {
         self.epoch += 1;
-        station.session_resumed();
+        station.session_resumed(PathId::FIRST, false);
         if let Some(next) = station.next() {
             station.show(&next);
-            self.shown.push((next.receipt.delivery.packet_id, next.receipt.delivery.qos));
+            self.shown.push((
+                next.arrivals.first().delivery.packet_id,
+                next.arrivals.first().delivery.qos,
+            ));
         }
         for (id, qos, known) in self.kept.clone() {
             if qos == Qos::ExactlyOnce && known {

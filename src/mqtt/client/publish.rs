@@ -461,6 +461,28 @@ impl Client {
         self.complete_retracted();
     }
 
+    /// A publish is not wanted any more.
+    pub(super) fn withdraw(&mut self, now: Instant, token: PublishToken) {
+        let waits = |waiting: &Waiting| waiting.waiter.token == token;
+        if let Some(position) = self.waiting.iter().position(waits) {
+            let Some(waiting) = self.waiting.remove(position) else { return };
+            self.waiting_bytes -= waiting.bytes();
+            let outcome = PublishOutcome::Failed(WITHDRAWN.to_owned());
+            return self.complete(Some(waiting.waiter), outcome);
+        }
+        let is_it = |outgoing: &Outgoing| {
+            outgoing.waiter.is_some_and(|waiter| waiter.token == token)
+                && !outgoing.left
+                && !matches!(outgoing.sending, Sending::Given(_))
+        };
+        let found = self.session.outgoing.iter().find(|(_, outgoing)| is_it(outgoing));
+        if let Some(packet_id) = found.map(|(packet_id, _)| *packet_id) {
+            self.retract(now, packet_id, WITHDRAWN.to_owned());
+            let result = self.pump(now);
+            self.fail_on_error(now, result);
+        }
+    }
+
     /// Publishes that were taken back and whose records are gone have not happened.
     pub(super) fn complete_retracted(&mut self) {
         let durable = self.durable;
@@ -551,6 +573,7 @@ impl Client {
 }
 
 const NOT_IN_TIME: &str = "it did not leave in time";
+const WITHDRAWN: &str = "the connection ended before it left";
 const NOT_REMOVED: &str = "but its record is still on disk: a restart may send it";
 const STILL_LEAVING: &str = "it has not left completely in time, and may still do so";
 const CUT_OFF: &str = "the connection ended before it was sent";
