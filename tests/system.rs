@@ -66,6 +66,8 @@ mod mapping;
 mod outputs;
 #[path = "system/recovery.rs"]
 mod recovery;
+#[path = "system/redundant.rs"]
+mod redundant;
 #[path = "system/routing.rs"]
 mod routing;
 #[path = "system/scenarios/mod.rs"]

@@ -112,7 +112,7 @@ pub struct PathStatus {
     pub last_error: Option<(Timestamp, String)>,
     /// Times the connection came up.
     pub connects: u64,
-    /// Messages that came over it, copies of what the other path brought included.
+    /// Messages that came over it, of a redundant line; copies are counted too.
     pub messages_received: u64,
 }
 

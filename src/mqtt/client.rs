@@ -9,7 +9,7 @@
 //!        Disconnect (from anywhere)
 //! ```
 //!
-//! The contract of its driver (`line.rs`):
+//! The contract of its driver (`line/path.rs`), whose words are in `api`:
 //! - After one or more `handle_…` calls drain [`Client::poll_output`] to `None`. What is to be sent
 //!   is gathered until then, so the acknowledgements of one turn leave in one [`Output::Transmit`].
 //! - Call again at [`Client::deadline`] with [`Input::Timeout`]; time never goes back.
@@ -21,254 +21,34 @@
 //! What needs a stored record first (PUBLISH, PUBREL and PUBCOMP of a session that is kept) waits at
 //! the *gate* of the connection for [`Input::Durable`]; all else passes by.
 
+mod api;
 mod authentication;
 mod handshake;
 mod inbound;
 mod publish;
+mod timers;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 
-use super::authenticator::Authenticator;
 use super::bounds;
 use super::codec::Codec;
 use super::connection::{Connection, Gated};
 use super::error::{Fault, Unsendable};
 use super::frame::Header;
-use super::packet::{ConnectProperties, Inbound, Outbound, Publication, Subscription, Will};
+use super::packet::{Inbound, Outbound, Subscription};
 use super::planted::{Bug, planted};
 use super::reason;
-use super::reconnect::{Endpoint, Reconnect};
-use super::session::{self, ChangeSeq, Sending, Session, SessionChange};
+use super::reconnect::Reconnect;
+use super::session::{ChangeSeq, Sending, Session, SessionChange};
 use super::timer::{Timer, Timers};
-use crate::qos::Qos;
+pub use api::{
+    BytesProgress, ClientOptions, Command, Credentials, Delivery, Event, Input, Output,
+    PublishOutcome, PublishToken, Version,
+};
 use publish::{Awaited, Retracted, Waiting};
-
-/// Protocol version spoken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Version {
-    /// MQTT 3.1.1.
-    V311,
-    /// MQTT 5.0.
-    V5,
-}
-
-/// What a client is told once.
-#[derive(Clone, Debug)]
-pub struct ClientOptions {
-    /// Protocol version.
-    pub version: Version,
-    /// Empty: the server assigns one, and `clean_session` is taken as true.
-    pub client_id: String,
-    /// Start without session state and leave none.
-    pub clean_session: bool,
-    /// Seconds; 0: none.
-    pub keep_alive: u16,
-    /// Server silent this long: PINGREQ.
-    pub ping_interval: Option<Duration>,
-    /// For CONNACK, SUBACK, UNSUBACK, PINGRESP, and packets that stay incomplete.
-    pub reply_timeout: Option<Duration>,
-    /// Last will.
-    pub will: Option<Will>,
-    /// All filters wanted; those of the stored session that are not among them are unsubscribed.
-    pub subscriptions: Vec<Subscription>,
-    /// Unacknowledged publishes at a time; 0: what the server allows.
-    pub publish_in_flight: u16,
-    /// Largest packet accepted, in bytes with its header.
-    pub maximum_packet_size: u32,
-    /// What MQTT 5.0 adds to CONNECT.
-    pub properties: ConnectProperties,
-    /// Pause before a new attempt: full jitter between nothing and a bound that doubles from `min` to `max`.
-    pub reconnect_min: Duration,
-    /// See `reconnect_min`.
-    pub reconnect_max: Duration,
-    /// How many servers the driver has; they are tried in turn.
-    pub servers: usize,
-    /// Seed of the jitter.
-    pub seed: u64,
-}
-
-/// Read afresh by the driver for every connection.
-#[derive(Default)]
-pub struct Credentials {
-    /// User name.
-    pub user_name: Option<String>,
-    /// Password.
-    pub password: Option<Vec<u8>>,
-    /// Enhanced authentication, which MQTT 3.1.1 has not.
-    pub authenticator: Option<Box<dyn Authenticator>>,
-}
-
-/// What happened outside.
-pub enum Input {
-    /// The transport of the last [`Output::Connect`] is open.
-    Connected(Credentials),
-    /// It could not be opened, or credentials could not be had; in words for the operator.
-    ConnectFailed(String),
-    /// So many more bytes of the [`Output::Transmit`]s of this connection were taken by the transport.
-    Transmitted(usize),
-    /// The peer closed, or the transport failed; in words for the operator.
-    Closed(String),
-    /// [`Event::Session`] changes up to this one are on disk.
-    Durable(ChangeSeq),
-    /// [`Client::deadline`] has come.
-    Timeout,
-}
-
-/// What the driver wants.
-pub enum Command {
-    /// Publish. Its end comes as [`Event::Completed`].
-    Publish {
-        /// Given back with the outcome.
-        token: PublishToken,
-        /// What to publish.
-        publication: Publication,
-        /// When the outcome is wanted at the latest.
-        deadline: Instant,
-    },
-    /// The message of this delivery is safe: PUBACK or PUBREC may go. Inert on a later connection,
-    /// unless the message was seen there again.
-    Acknowledge(Delivery),
-    /// The acknowledgement of this delivery will take a while: those of later messages need not wait
-    /// for it. MQTT-4.6.0-2 and MQTT-4.6.0-3 want the order of arrival; that one message must not
-    /// stop all others is worth more.
-    Overtake(Delivery),
-    /// There is no room for the message of this delivery: it stays unacknowledged, and is handed over
-    /// again when the server sends it on a later connection.
-    Decline(Delivery),
-    /// Take back a publish that cannot have left: it ends as failed. Inert for any other.
-    Withdraw(PublishToken),
-    /// Close the connection in order (DISCONNECT) and stay closed until [`Command::Connect`].
-    Disconnect,
-    /// Leave the closed state that [`Command::Disconnect`] and a new client are in.
-    Connect,
-}
-
-/// The driver's name of a publish.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PublishToken(pub u64);
-
-/// One inbound message until it is acknowledged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Delivery {
-    /// Number of the connection it came on.
-    pub epoch: u32,
-    /// 0 at QoS 0.
-    pub packet_id: u16,
-    /// QoS it came with.
-    pub qos: Qos,
-    /// Whether the session is stored: with a clean session nothing is recorded.
-    pub stored: bool,
-    /// What its message is known again by; 0 below QoS 2.
-    pub fingerprint: u64,
-}
-
-impl Delivery {
-    /// The session record that must be committed together with the values of this message, so that
-    /// it is applied exactly once: only QoS 2 has one.
-    pub fn session_change(&self) -> Option<SessionChange> {
-        (self.stored && self.qos == Qos::ExactlyOnce).then(|| session::received_change(self))
-    }
-}
-
-impl Delivery {
-    /// [`Self::session_change`] of a message whose values are applied and which must not be
-    /// acknowledged yet. After a restart it comes back from [`Session::take_unconfirmed`], with the
-    /// note; once it may be acknowledged, [`Self::session_change`] replaces the record.
-    pub fn session_change_unconfirmed(&self, note: &[u8]) -> Option<SessionChange> {
-        (self.stored && self.qos == Qos::ExactlyOnce)
-            .then(|| session::received_unconfirmed_change(self, note))
-    }
-}
-
-/// How a publish ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PublishOutcome {
-    /// QoS 0 taken by the transport, QoS 1 PUBACK, QoS 2 PUBCOMP.
-    Completed,
-    /// It did not happen.
-    Failed(String),
-    /// It left, and no answer came in time, or the session was lost.
-    Uncertain(String),
-}
-
-/// What the machine wants of its driver, in order.
-#[derive(Debug)]
-pub enum Output {
-    /// Open a transport to this server, then [`Input::Connected`].
-    Connect {
-        /// Where it is.
-        server: Endpoint,
-    },
-    /// Send these bytes.
-    Transmit(Bytes),
-    /// Close the transport once everything given to [`Output::Transmit`] is sent.
-    Close,
-    /// Something to know.
-    Event(Event),
-}
-
-/// Something the driver should know.
-#[derive(Debug)]
-pub enum Event {
-    /// CONNACK accepted.
-    Up {
-        /// Whether the server has kept our session.
-        session_present: bool,
-        /// Whether we hoped for it.
-        session_expected: bool,
-    },
-    /// All filters are answered.
-    Subscribed {
-        /// Filter and granted QoS, or why there is none.
-        granted: Vec<(String, Result<Qos, String>)>,
-    },
-    /// The connection is over, or an attempt failed.
-    Down {
-        /// In words for the operator.
-        cause: String,
-        /// Whether it had been up.
-        was_up: bool,
-        /// Pause before the next attempt; `None`: none will be made.
-        retry_in: Option<Duration>,
-    },
-    /// A message; acknowledge it when it is safe.
-    Message {
-        /// For [`Command::Acknowledge`].
-        delivery: Delivery,
-        /// The message.
-        publication: Publication,
-        /// Whether the server says that it is a redelivery.
-        dup: bool,
-    },
-    /// A session record to be stored; [`Input::Durable`] when it is.
-    Session {
-        /// Its number.
-        seq: ChangeSeq,
-        /// The record.
-        change: SessionChange,
-    },
-    /// The end of a [`Command::Publish`].
-    Completed {
-        /// Its token.
-        token: PublishToken,
-        /// How it ended.
-        outcome: PublishOutcome,
-    },
-    /// Worth a log line, nothing more.
-    Notice(String),
-}
-
-/// What [`Client::handle_bytes`] left in the buffer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BytesProgress {
-    /// At most the beginning of a packet.
-    NeedMore,
-    /// Whole packets may be left: the share of one turn is used up. Call again.
-    More,
-}
 
 /// The whole protocol surface.
 pub struct Client {
@@ -631,101 +411,6 @@ impl Client {
         if !self.waiting.is_empty() || !self.connection.resend.is_empty() {
             let result = self.pump(now);
             self.fail_on_error(now, result);
-        }
-    }
-
-    /// Everything that is due.
-    fn on_time(&mut self, now: Instant) {
-        while let Some(timer) = self.timers.expired(now) {
-            self.on_timer(now, timer);
-        }
-        while let Some(entry) = self.deadlines.first_entry() {
-            if entry.key().0 > now {
-                break;
-            }
-            let awaited = entry.remove();
-            self.on_publish_due(now, awaited);
-        }
-    }
-
-    fn on_timer(&mut self, now: Instant, timer: Timer) {
-        let timeout = self.options.reply_timeout.unwrap_or_default();
-        match timer {
-            Timer::Connack => self.fail(now, &Fault::NoReply { awaited: "CONNECT", timeout }),
-            Timer::KeepAlive => {
-                if !planted(Bug::NeverPing) {
-                    self.ping(now);
-                }
-            }
-            Timer::Silence => self.on_silence(now),
-            Timer::PingReply => {
-                let since = self.connection.ping_sent.unwrap_or(now);
-                match self.grace(now, since) {
-                    Some(until) => self.timers.set(Timer::PingReply, until),
-                    None => self.fail(now, &Fault::NoReply { awaited: "PINGREQ", timeout }),
-                }
-            }
-            Timer::SubscribeGate => {
-                self.connection.gate.retain(|(_, gated)| !matches!(gated, Gated::Subscribe));
-                self.notice("session records are not stored in time, subscribing without them");
-                let result = self.subscribe(now);
-                self.fail_on_error(now, result);
-            }
-            Timer::SubscribeReply => {
-                let since = self.connection.request_since.unwrap_or(now);
-                match self.grace(now, since) {
-                    Some(until) => self.timers.set(Timer::SubscribeReply, until),
-                    None => {
-                        let first = self.connection.requests.values().next();
-                        let awaited = first.map_or("SUBSCRIBE", |request| request.name());
-                        self.fail(now, &Fault::NoReply { awaited, timeout });
-                    }
-                }
-            }
-            Timer::Incomplete => self.fail(now, &Fault::Incomplete(timeout)),
-            Timer::Stable => {
-                self.reconnect.on_stable();
-                self.short_lives = 0;
-            }
-            Timer::Reconnect => self.open(),
-        }
-    }
-
-    /// An answer is overdue. Packets that came in the meantime show that the server is alive, and the
-    /// answer may stand behind them in the stream; so they buy time, but not for ever.
-    fn grace(&self, now: Instant, since: Instant) -> Option<Instant> {
-        let timeout = self.options.reply_timeout?;
-        let alive_until = self.connection.last_received? + timeout;
-        let until = alive_until.min(since + timeout * bounds::REPLY_GRACE_FACTOR);
-        (until > now).then_some(until)
-    }
-
-    /// The ping interval may be over: it counts from the last bytes received.
-    fn on_silence(&mut self, now: Instant) {
-        let Some(interval) = self.options.ping_interval else { return };
-        let heard = self.connection.last_received.unwrap_or(now);
-        let due = heard + interval;
-        if due > now {
-            self.timers.set(Timer::Silence, due);
-            return;
-        }
-        if !self.timers.is_set(Timer::PingReply) {
-            self.ping(now);
-        }
-        self.timers.set(Timer::Silence, now + interval);
-    }
-
-    fn ping(&mut self, now: Instant) {
-        if self.phase != Phase::Up {
-            return;
-        }
-        let result = self.send(now, Outbound::Pingreq);
-        self.fail_on_error(now, result);
-        if self.connection.ping_sent.is_none() {
-            self.connection.ping_sent = Some(now);
-            if let Some(timeout) = self.options.reply_timeout {
-                self.timers.set(Timer::PingReply, now + timeout);
-            }
         }
     }
 

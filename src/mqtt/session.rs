@@ -6,7 +6,8 @@
 //! | key | value | what |
 //! |---|---|---|
 //! | `m` | format 1, epoch of the session's start (4), client id | whose session it is |
-//! | `o` id (2) | order (8), stage 1, 2 or 3, flags, topic length (2), topic, properties, payload | a publish in flight |
+//! | `o` id (2) | order (8), stage 1 or 2, flags, topic length (2), topic, properties, payload | a publish in flight |
+//! | `o` id (2) | order (8), stage 3 or 4 | a publish that is released, or given up |
 //! | `r` epoch (4) id (2) | 1, fingerprint (8) | a QoS 2 message that is applied and not released |
 //! | `r` epoch (4) id (2) | 2, fingerprint (8), note | the same, and its owner has not confirmed it |
 //! | `r` epoch (4) id (2) | 3, fingerprint (8) | a QoS 2 exchange that is over (`repeats.rs`) |
@@ -61,7 +62,7 @@ pub struct Session {
     /// Restored messages that are applied and not to be acknowledged yet, for their owner.
     unconfirmed: Vec<Unconfirmed>,
     last_order: u64,
-    last_id: u16,
+    pub(super) last_id: u16,
 }
 
 /// A publish in flight.
@@ -77,6 +78,8 @@ pub(super) struct Outgoing {
     pub(super) left: bool,
     /// It left for a session that the server has lost; on its present one it has not left.
     pub(super) is_resubmitted: bool,
+    /// Its owner does not want it any more: it is sent only as far as the standard demands.
+    pub(super) is_unwanted: bool,
     /// What became of the packet of this stage on the current connection.
     pub(super) sending: Sending,
     /// Who wants to know the outcome.
@@ -90,6 +93,9 @@ pub(super) enum Stage {
     Publish(Publication),
     /// Awaits PUBCOMP.
     Release,
+    /// A QoS 2 message that the server may have and that cannot be sent again. Its id stays in use,
+    /// or the next message with it would pass for its repetition.
+    GivenUp,
 }
 
 /// What became of a packet on the current connection.
@@ -226,12 +232,13 @@ impl Session {
     pub fn unfinished(&self) -> Vec<Unfinished> {
         self.in_order()
             .into_iter()
-            .map(|packet_id| Unfinished {
-                packet_id,
-                publication: match &self.outgoing[&packet_id].stage {
+            .filter_map(|packet_id| {
+                let publication = match &self.outgoing[&packet_id].stage {
                     Stage::Publish(publication) => Some(publication.clone()),
                     Stage::Release => None,
-                },
+                    Stage::GivenUp => return None,
+                };
+                Some(Unfinished { packet_id, publication })
             })
             .collect()
     }
@@ -331,6 +338,7 @@ pub(super) fn outgoing_change(id: u16, outgoing: &Outgoing) -> SessionChange {
     let mut value = outgoing.order.to_be_bytes().to_vec();
     match &outgoing.stage {
         Stage::Release => value.push(STAGE_RELEASE),
+        Stage::GivenUp => value.push(STAGE_GIVEN_UP),
         Stage::Publish(publication) => {
             let topic = publication.topic.as_bytes();
             value.reserve(4 + topic.len() + publication.payload.len());
@@ -462,6 +470,7 @@ fn restore_outgoing(value: &[u8]) -> Option<Outgoing> {
     let (&stage, rest) = rest.split_first()?;
     let stage = match stage {
         STAGE_RELEASE if rest.is_empty() => Stage::Release,
+        STAGE_GIVEN_UP if rest.is_empty() => Stage::GivenUp,
         1 | 2 => {
             let (&flags, rest) = rest.split_first()?;
             let (topic_bytes, rest) = rest.split_first_chunk()?;
@@ -493,6 +502,7 @@ fn restore_outgoing(value: &[u8]) -> Option<Outgoing> {
         // Nobody knows whether it had left when the process ended; so it may have.
         left: true,
         is_resubmitted: false,
+        is_unwanted: false,
         sending: Sending::Idle,
         waiter: None,
     })
@@ -504,6 +514,7 @@ fn hex(bytes: &[u8]) -> String {
 
 const FORMAT: u8 = 1;
 const STAGE_RELEASE: u8 = 3;
+const STAGE_GIVEN_UP: u8 = 4;
 const RETAIN: u8 = 1;
 const PROPERTIES: u8 = 2;
 const RECEIVED: u8 = 1;

@@ -198,6 +198,7 @@ impl Client {
             for change in self.session.on_lost(self.connection.epoch, is_wanted) {
                 self.record(change);
             }
+            self.end_given_up();
             if self.connection.limits.resend_without_session {
                 self.end_released();
             } else {
@@ -220,6 +221,16 @@ impl Client {
              {messages} received messages and {filters} filters are forgotten",
         );
         self.notice(text);
+    }
+
+    /// Without the session the server does not know the ids of exchanges that were given up.
+    fn end_given_up(&mut self) {
+        for packet_id in self.session.in_order() {
+            let stage = self.session.outgoing.get(&packet_id).map(|outgoing| &outgoing.stage);
+            if matches!(stage, Some(Stage::GivenUp)) {
+                self.end_uncertain(packet_id, "the server lost the session");
+            }
+        }
     }
 
     /// QoS 2 exchanges that had reached PUBREL: the server had the message, and nobody can say any
@@ -245,7 +256,8 @@ impl Client {
             return true;
         }
         match &outgoing.stage {
-            Stage::Release => false,
+            Stage::Release | Stage::GivenUp => false,
+            Stage::Publish(_) if outgoing.is_unwanted => false,
             Stage::Publish(_) if planted(Bug::ResubmitAfterLostSession) => true,
             Stage::Publish(message) => message.qos != Qos::ExactlyOnce || !outgoing.left,
         }
@@ -281,6 +293,8 @@ impl Client {
                     self.send_outgoing(now, packet_id)?;
                 }
                 Stage::Publish(_) => self.connection.resend.push_back(packet_id),
+                // The server may know its id, and is told nothing more of it.
+                Stage::GivenUp => {}
             }
         }
         self.pump(now)

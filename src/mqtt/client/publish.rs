@@ -223,6 +223,7 @@ impl Client {
             record: ChangeSeq(0),
             left: false,
             is_resubmitted: false,
+            is_unwanted: false,
             sending: Sending::Idle,
             waiter: Some(waiter),
         };
@@ -237,14 +238,15 @@ impl Client {
     /// record is durable.
     pub(super) fn send_outgoing(&mut self, now: Instant, packet_id: u16) -> Result<(), Fault> {
         let Some(outgoing) = self.session.outgoing.get_mut(&packet_id) else { return Ok(()) };
+        let skips = match outgoing.stage {
+            Stage::Publish(_) => planted(Bug::PublishBeforeDurable),
+            Stage::Release => planted(Bug::PubrelBeforeDurable),
+            Stage::GivenUp => return Ok(()),
+        };
         if outgoing.sending == Sending::Idle {
             self.connection.open += 1;
         }
         outgoing.sending = Sending::Gated;
-        let skips = match outgoing.stage {
-            Stage::Publish(_) => planted(Bug::PublishBeforeDurable),
-            Stage::Release => planted(Bug::PubrelBeforeDurable),
-        };
         let seq = if skips { self.durable } else { outgoing.record };
         let gated = Gated::Outgoing { packet_id, order: outgoing.order };
         let seq = if self.is_behind_retraction(packet_id) { self.last_retraction } else { seq };
@@ -265,6 +267,7 @@ impl Client {
             Stage::Release => {
                 self.send(now, Outbound::Pubrel { packet_id, reason: reason::SUCCESS })?
             }
+            Stage::GivenUp => return Ok(()),
             Stage::Publish(publication) => {
                 // MQTT-3.3.1-1: DUP says that it may have been sent before.
                 let dup = outgoing.is_known() && !planted(Bug::ResendWithoutDup)
@@ -274,7 +277,7 @@ impl Client {
                     Ok(size) => size,
                     Err(reason) => {
                         // This server, or this connection, allows less than the one before.
-                        self.abandon(now, packet_id, reason);
+                        self.give_up(now, packet_id, reason);
                         return Ok(());
                     }
                 };
@@ -313,12 +316,31 @@ impl Client {
         }
     }
 
+    /// A message cannot be sent on this connection. Of QoS 2 the server may have begun the exchange:
+    /// then its id is not free before the session ends (section 4.3.3 of 5.0).
+    fn give_up(&mut self, now: Instant, packet_id: u16, reason: String) {
+        let begun = self.session.outgoing.get_mut(&packet_id).filter(|outgoing| {
+            let twice = |message: &Publication| message.qos == Qos::ExactlyOnce;
+            outgoing.is_known() && matches!(&outgoing.stage, Stage::Publish(it) if twice(it))
+        });
+        let Some(outgoing) = begun else { return self.abandon(now, packet_id, reason) };
+        outgoing.stage = Stage::GivenUp;
+        let waiter = outgoing.waiter.take();
+        if std::mem::replace(&mut outgoing.sending, Sending::Idle) != Sending::Idle {
+            self.connection.open = self.connection.open.saturating_sub(1);
+        }
+        let change = session::outgoing_change(packet_id, outgoing);
+        self.last_retraction = self.record(change);
+        let reason = format!("{reason}, {SENT_BEFORE}");
+        self.complete(waiter, PublishOutcome::Uncertain(reason));
+    }
+
     /// Ends an exchange that cannot go on. If an earlier transmission may have arrived, that one may
     /// have been taken.
     fn abandon(&mut self, now: Instant, packet_id: u16, reason: String) {
         let left = self.session.outgoing.get(&packet_id).is_some_and(|outgoing| outgoing.left);
         if left {
-            let reason = format!("{reason}, but it was sent before, which may have happened");
+            let reason = format!("{reason}, {SENT_BEFORE}");
             self.last_retraction = self.finish(packet_id, PublishOutcome::Uncertain(reason));
         } else {
             self.retract(now, packet_id, reason);
@@ -455,7 +477,9 @@ impl Client {
         let waiter = self.session.outgoing.get_mut(&packet_id).and_then(|it| it.waiter.take());
         let removal = self.finish(packet_id, PublishOutcome::Completed);
         self.last_retraction = removal;
-        let Some(Waiter { token, .. }) = waiter else { return };
+        let Some(Waiter { token, due }) = waiter else { return };
+        // Its id may be another message's by then.
+        self.deadlines.remove(&due);
         let waiter = self.await_outcome(token, now + bounds::REMOVAL_TIME, Awaited::Retracted);
         self.retracted.push_back(Retracted { removal, waiter, reason });
         self.complete_retracted();
@@ -470,13 +494,12 @@ impl Client {
             let outcome = PublishOutcome::Failed(WITHDRAWN.to_owned());
             return self.complete(Some(waiting.waiter), outcome);
         }
-        let is_it = |outgoing: &Outgoing| {
-            outgoing.waiter.is_some_and(|waiter| waiter.token == token)
-                && !outgoing.left
-                && !matches!(outgoing.sending, Sending::Given(_))
-        };
-        let found = self.session.outgoing.iter().find(|(_, outgoing)| is_it(outgoing));
-        if let Some(packet_id) = found.map(|(packet_id, _)| *packet_id) {
+        let is_it =
+            |outgoing: &Outgoing| outgoing.waiter.is_some_and(|waiter| waiter.token == token);
+        let found = self.session.outgoing.iter_mut().find(|(_, outgoing)| is_it(outgoing));
+        let Some((&packet_id, outgoing)) = found else { return };
+        outgoing.is_unwanted = true;
+        if !outgoing.left && !matches!(outgoing.sending, Sending::Given(_)) {
             self.retract(now, packet_id, WITHDRAWN.to_owned());
             let result = self.pump(now);
             self.fail_on_error(now, result);
@@ -573,6 +596,7 @@ impl Client {
 }
 
 const NOT_IN_TIME: &str = "it did not leave in time";
+const SENT_BEFORE: &str = "but it was sent before, which may have happened";
 const WITHDRAWN: &str = "the connection ended before it left";
 const NOT_REMOVED: &str = "but its record is still on disk: a restart may send it";
 const STILL_LEAVING: &str = "it has not left completely in time, and may still do so";

@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 
 use super::*;
-use crate::mqtt::packet::{ConnectProperties, Subscription};
-use crate::mqtt::reconnect::Referred;
+use crate::mqtt::packet::{ConnectProperties, Publication, Subscription};
+use crate::mqtt::reconnect::{Endpoint, Referred};
+use crate::qos::Qos;
 
 const CONNACK: &[u8] = &[0x20, 2, 0, 0];
 const CONNACK_PRESENT: &[u8] = &[0x20, 2, 1, 0];

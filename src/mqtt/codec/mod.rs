@@ -85,3 +85,24 @@ pub fn properties_to_bytes(properties: &PublishProperties) -> Vec<u8> {
 pub fn properties_from_bytes(bytes: &[u8]) -> Option<PublishProperties> {
     v5::properties_from_bytes(bytes).ok()
 }
+
+/// Reserved flags of a packet, which both versions fix (MQTT-2.2.2-2 of 3.1.1, MQTT-2.1.3-1 of 5.0).
+fn check_flags(packet: &'static str, flags: u8, wanted: u8) -> Result<(), Fault> {
+    if flags != wanted {
+        let what = format!("its header flags are {flags:04b} where {wanted:04b} is demanded");
+        return Err(Fault::malformed(packet, what));
+    }
+    Ok(())
+}
+
+/// Flags of a PUBLISH, which mean the same in both versions.
+fn check_publish_flags(flags: u8) -> Result<(), Fault> {
+    let qos = flags >> 1 & 0b11;
+    if qos == 3 {
+        return Err(Fault::malformed("PUBLISH", "its QoS is 3")); // MQTT-3.3.1-4
+    }
+    if qos == 0 && flags & 0b1000 != 0 {
+        return Err(Fault::malformed("PUBLISH", "DUP is set at QoS 0")); // MQTT-3.3.1-2
+    }
+    Ok(())
+}

@@ -8,7 +8,7 @@
 use bytes::{Bytes, BytesMut};
 use mqttrs::{ConnectReturnCode, Error, Packet, Pid, QoS, QosPid};
 
-use super::TopicCache;
+use super::{TopicCache, check_flags, check_publish_flags};
 use crate::mqtt::bounds::BODY_BYTES_MAX;
 use crate::mqtt::error::{Fault, Unsendable};
 use crate::mqtt::frame::{self, Header};
@@ -33,22 +33,7 @@ pub(super) fn check_first(first: u8) -> Result<(), Fault> {
         }
         _ => return Err(Fault::violation(format!("only a client may send a {name}"))),
     };
-    if flags != wanted {
-        let what = format!("its header flags are {flags:04b} where {wanted:04b} is demanded");
-        return Err(Fault::malformed(name, what));
-    }
-    Ok(())
-}
-
-fn check_publish_flags(flags: u8) -> Result<(), Fault> {
-    let qos = flags >> 1 & 0b11;
-    if qos == 3 {
-        return Err(Fault::malformed("PUBLISH", "its QoS is 3")); // MQTT-3.3.1-4
-    }
-    if qos == 0 && flags & 0b1000 != 0 {
-        return Err(Fault::malformed("PUBLISH", "DUP is set at QoS 0")); // MQTT-3.3.1-2
-    }
-    Ok(())
+    check_flags(name, flags, wanted)
 }
 
 /// The size of the body, as far as the type fixes it.

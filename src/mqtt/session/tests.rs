@@ -21,7 +21,16 @@ fn publication(level: u8) -> Publication {
 
 fn outgoing(order: u64, stage: Stage) -> Outgoing {
     let (record, sending) = (ChangeSeq(0), Sending::Idle);
-    Outgoing { order, stage, record, left: false, is_resubmitted: false, sending, waiter: None }
+    Outgoing {
+        order,
+        stage,
+        record,
+        left: false,
+        is_resubmitted: false,
+        is_unwanted: false,
+        sending,
+        waiter: None,
+    }
 }
 
 fn records(changes: impl IntoIterator<Item = SessionChange>) -> Vec<(Vec<u8>, Vec<u8>)> {
@@ -42,13 +51,14 @@ fn a_session_is_restored_from_its_records() {
         filter_change("a/#", Some(Qos::AtLeastOnce)),
         outgoing_change(2, &outgoing(7, Stage::Publish(publication(2)))),
         outgoing_change(3, &outgoing(6, Stage::Release)),
+        outgoing_change(5, &outgoing(3, Stage::GivenUp)),
         filter_change("b/+", None),
         session.meta_change(),
     ]))
     .unwrap();
     assert_eq!(restored.client_id.as_deref(), Some("pumps"));
     assert_eq!((restored.start_epoch, restored.last_epoch), (3, 5));
-    assert_eq!(restored.in_order(), [9, 3, 2]);
+    assert_eq!(restored.in_order(), [5, 9, 3, 2]);
     let received = Received { epoch: 5, settled: true, released: false, fingerprint: 77 };
     assert_eq!(restored.received[&700], received);
     assert_eq!(restored.filters["a/#"], Some(Qos::AtLeastOnce));
@@ -85,7 +95,8 @@ fn a_record_that_makes_no_sense_is_named() {
         (b"m", b"\x01\0\0\0\0\xff"),
         (b"o\0\x01", b""),
         (b"o\0\0", b"\0\0\0\0\0\0\0\x01\x03"),
-        (b"o\0\x01", b"\0\0\0\0\0\0\0\x01\x04"),
+        (b"o\0\x01", b"\0\0\0\0\0\0\0\x01\x05"),
+        (b"o\0\x01", b"\0\0\0\0\0\0\0\x01\x04\0"),
         (b"o\0\x01", b"\0\0\0\0\0\0\0\x01\x01\0\0\x05abc"),
         (b"r\0\0\0\x01", b"\x01"),
         (b"sa", b"\x03"),

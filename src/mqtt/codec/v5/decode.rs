@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::property::{self, Places, Properties, Property};
 use super::reader::Reader;
 use super::reasons;
-use crate::mqtt::codec::TopicCache;
+use crate::mqtt::codec::{TopicCache, check_flags, check_publish_flags};
 use crate::mqtt::error::Fault;
 use crate::mqtt::frame::{self, Header};
 use crate::mqtt::packet::{
@@ -26,22 +26,7 @@ pub(in crate::mqtt::codec) fn check_first(first: u8) -> Result<(), Fault> {
         0 => return Err(Fault::malformed(name, "this packet type is reserved")),
         _ => return Err(Fault::violation(format!("only a client may send a {name}"))),
     };
-    if flags != wanted {
-        let what = format!("its header flags are {flags:04b} where {wanted:04b} is demanded");
-        return Err(Fault::malformed(name, what));
-    }
-    Ok(())
-}
-
-fn check_publish_flags(flags: u8) -> Result<(), Fault> {
-    let qos = flags >> 1 & 0b11;
-    if qos == 3 {
-        return Err(Fault::malformed("PUBLISH", "its QoS is 3")); // MQTT-3.3.1-4
-    }
-    if qos == 0 && flags & 0b1000 != 0 {
-        return Err(Fault::malformed("PUBLISH", "DUP is set at QoS 0")); // MQTT-3.3.1-2
-    }
-    Ok(())
+    check_flags(name, flags, wanted)
 }
 
 /// The size of the body, as far as the type fixes it, and of its length (MQTT-1.5.5-1).

@@ -287,3 +287,12 @@ fn our_aliases_stay_within_the_servers_maximum_and_their_connection() {
         assert_eq!(sent(&mut harness, "site/a", 0), whole);
     }
 }
+
+#[test]
+fn a_refused_publish_leaves_no_deadline_to_the_next_one_with_its_id() {
+    let mut harness = Harness::up_5(options_5(), &[]);
+    harness.publish_5(1, "t", 1);
+    harness.receive(&[0x40, 3, 0, 1, 0x97]);
+    assert!(matches!(&harness.outcomes()[..], [(1, PublishOutcome::Failed(_))]));
+    assert_eq!(harness.client.unfinished(), 0);
+}

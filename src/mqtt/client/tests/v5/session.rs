@@ -204,3 +204,68 @@ fn a_filter_that_the_server_keeps_stays_known() {
     let keys: Vec<&[u8]> = records.keys().map(Vec::as_slice).collect();
     assert_eq!(keys, [&b"m"[..], b"sa"]);
 }
+
+/// The server may know the identifier of a QoS 2 message that it does not take again: the next message
+/// with it would pass for a repetition.
+#[test]
+fn an_identifier_stays_in_use_until_its_exchange_can_be_forgotten() {
+    let mut harness = Harness::up_5(persistent_5(), &[]);
+    harness.publish_5(1, "t", 2);
+    assert_eq!(harness.take_sent(), publish_5(0x34, 1));
+    harness.lose();
+    // On this connection the server takes no message above QoS 1.
+    harness.reconnect(&[0x20, 5, 1, 0, 2, 0x24, 1]);
+    assert!(matches!(&harness.outcomes()[..], [(1, PublishOutcome::Uncertain(_))]));
+    assert!(harness.take_sent().is_empty());
+    harness.lose();
+    harness.reconnect(CONNACK_5_PRESENT);
+    assert!(harness.take_sent().is_empty(), "it was given up");
+    // All other identifiers are used before it is, and it is not.
+    for token in 2..=20 {
+        harness.publish_5(token, "t", 1);
+        let sent = harness.take_sent();
+        let id = u16::from_be_bytes([sent[5], sent[6]]);
+        assert_ne!(id, 1);
+        harness.receive(&ack(0x40, id));
+        harness.client.session.last_id = 0;
+    }
+    // The server has forgotten it with its session.
+    harness.lose();
+    harness.reconnect(CONNACK_5);
+    harness.client.session.last_id = 0;
+    harness.publish_5(30, "t", 1);
+    assert_eq!(harness.take_sent(), publish_5(0x32, 1));
+}
+
+#[test]
+fn a_publish_that_is_taken_back_is_sent_as_far_as_the_standard_demands() {
+    for present in [true, false] {
+        let mut options = persistent_5();
+        options.publish_in_flight = 1;
+        let mut harness = Harness::up_5(options, &[]);
+        harness.publish_5(1, "t", 1);
+        harness.publish_5(2, "t", 1);
+        assert_eq!(harness.take_sent(), publish_5(0x32, 1));
+        harness.lose();
+        harness.forget();
+        for token in 1..=3 {
+            harness.command(Command::Withdraw(PublishToken(token)));
+        }
+        assert!(matches!(&harness.outcomes()[..], [(2, PublishOutcome::Failed(_))]));
+        harness.reconnect(if present { CONNACK_5_PRESENT } else { CONNACK_5 });
+        let expected = if present { publish_5(0x3a, 1) } else { vec![] };
+        assert_eq!(harness.take_sent(), expected);
+    }
+}
+
+#[test]
+fn a_publish_whose_record_is_on_its_way_can_be_taken_back() {
+    let mut harness = Harness::up_5(persistent_5(), &[]);
+    harness.publish(1, "t", 1);
+    harness.command(Command::Withdraw(PublishToken(1)));
+    assert!(harness.outcomes().is_empty(), "it could be sent after a crash still");
+    harness.durable();
+    assert!(matches!(&harness.outcomes()[..], [(1, PublishOutcome::Failed(_))]));
+    assert!(harness.take_sent().is_empty());
+    assert_eq!(harness.client.unfinished(), 0);
+}
