@@ -264,7 +264,9 @@ fn check_client_id(
                 );
                 let problem = problems.wrong(place, message);
                 if of_line.contains(&key) {
-                    problem.help("the two connections of a redundant line need one each; the second has `_2` behind the first's if it is not given");
+                    problem.help(
+                        "give each connection its own: without `redundant_client_id` it is `client_id` and `_2`",
+                    );
                 } else {
                     problem
                         .first("the other line is", earlier)
