@@ -167,8 +167,25 @@ pub struct Mqtt5 {
     pub topic_alias_maximum: u16,
     /// User Properties of CONNECT.
     pub user_properties: Vec<(String, String)>,
+    /// Our own messages do not come back.
+    pub no_local: bool,
+    /// Messages keep the retain flag that they were published with.
+    pub retain_as_published: bool,
+    /// When a subscription brings what is retained.
+    pub retain_handling: RetainHandling,
     /// Method of enhanced authentication, in place of sending the password.
     pub authentication_method: Option<&'static str>,
+}
+
+/// When a subscription brings what is retained (MQTT 5.0, section 3.8.3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetainHandling {
+    /// At every SUBSCRIBE, that is at every connect.
+    Always,
+    /// When the server did not have the subscription.
+    New,
+    /// Never.
+    Never,
 }
 
 impl Default for Mqtt5 {
@@ -178,6 +195,9 @@ impl Default for Mqtt5 {
             receive_maximum: 1024,
             topic_alias_maximum: 0,
             user_properties: Vec::new(),
+            no_local: false,
+            retain_as_published: false,
+            retain_handling: RetainHandling::Always,
             authentication_method: None,
         }
     }

@@ -148,6 +148,10 @@ impl Default for Confirmation {
 impl Confirmation {
     /// A message that an earlier process has shown, and whose values were stored.
     pub(super) fn restore(&mut self, now: Instant, receipt: Receipt) {
+        // Both paths of a redundant line may have brought it.
+        if let Some(shown) = &mut self.shown {
+            return shown.arrivals.add(receipt, now);
+        }
         let arrivals = Arrivals::new(receipt, now);
         self.shown = Some(Shown { number: 0, arrivals, publication: None });
     }

@@ -34,6 +34,10 @@ mod log;
 
 pub(super) use log::Log;
 
+/// How many windows the retained messages of a subscription may take. Longer than that the flag may be
+/// on every message: some servers do that.
+const REPLAY_WINDOWS_MAX: u32 = 6;
+
 /// What a message is known again by: 128 bits of SHA-256. Equal prints of different messages would
 /// lose one of them.
 pub(super) type Print = [u8; 16];
@@ -61,6 +65,8 @@ pub(super) enum Note {
 /// The pairing of one line.
 pub(super) struct Duplicates {
     window: Duration,
+    /// Whether the retain flag tells what a new subscription brings.
+    replays: bool,
     last_number: u64,
     sides: [Side; PathId::COUNT],
     topics: Topics,
@@ -79,8 +85,8 @@ struct Side {
     taken: FxHashMap<u16, Taken>,
     taken_order: VecDeque<(u16, u64)>,
     taken_count: u64,
-    /// Until when retained messages are what a new subscription brings.
-    replay_until: Option<Instant>,
+    /// Until when retained messages are what a new subscription brings, and at the latest.
+    replay: Option<(Instant, Instant)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,9 +132,10 @@ struct Seen {
 
 impl Duplicates {
     /// A line whose paths are both away.
-    pub(super) fn new(window: Duration) -> Self {
+    pub(super) fn new(window: Duration, replays: bool) -> Self {
         Self {
             window,
+            replays,
             last_number: 0,
             sides: [Side::new(), Side::new()],
             topics: Topics::default(),
@@ -158,7 +165,9 @@ impl Duplicates {
                     self.sides[index(path)].remember(packet_id, taken);
                 }
                 Note::Dropped { number } => {
-                    self.sides.iter_mut().for_each(|side| drop(side.remove(number)));
+                    for side in &mut self.sides {
+                        side.remove(number);
+                    }
                 }
             }
         }
@@ -168,8 +177,8 @@ impl Duplicates {
     pub(super) fn came_up(&mut self, now: Instant, path: PathId, session_present: bool) {
         let below = self.last_number + 1;
         let until = now + self.window;
+        self.subscribed(now, path);
         let side = &mut self.sides[index(path)];
-        side.replay_until = Some(until);
         side.presence = if session_present {
             Presence::CatchingUp { below, until }
         } else {
@@ -183,7 +192,10 @@ impl Duplicates {
 
     /// New subscriptions of a path were answered: what is retained follows.
     pub(super) fn subscribed(&mut self, now: Instant, path: PathId) {
-        self.sides[index(path)].replay_until = Some(now + self.window);
+        if self.replays {
+            self.sides[index(path)].replay =
+                Some((now + self.window, now + self.window * REPLAY_WINDOWS_MAX));
+        }
     }
 
     /// A path is gone.
@@ -227,9 +239,10 @@ impl Duplicates {
             taken.epoch = delivery.epoch;
             return Verdict::Copy(taken.number);
         }
-        let replayed = publication.retain && side.replay_until.is_some_and(|until| now < until);
-        if replayed {
-            side.replay_until = Some(now + self.window);
+        let replay = side.replay.as_mut().filter(|(until, _)| publication.retain && now < *until);
+        let replayed = replay.is_some();
+        if let Some((until, at_the_latest)) = replay {
+            *until = (now + self.window).min(*at_the_latest);
             if self.topics.has(topic, print) {
                 return Verdict::Copy(0);
             }
@@ -346,7 +359,7 @@ impl Side {
             taken: FxHashMap::default(),
             taken_order: VecDeque::new(),
             taken_count: 0,
-            replay_until: None,
+            replay: None,
         }
     }
 

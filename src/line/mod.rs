@@ -341,7 +341,11 @@ impl LineTask {
                 }
                 self.stations_subscribed();
             }
-            Event::Notice(text) => tracing::warn!(line = %self.config.name, "{text}"),
+            Event::Notice(text) => {
+                if let Some(path) = self.path(path) {
+                    path.notice(&text);
+                }
+            }
         }
     }
 

@@ -1,9 +1,10 @@
 //! What the configuration of a line says to its MQTT client.
 
-use crate::config::{Line, MqttVersion, Server};
+use crate::config::{self, Line, MqttVersion, Server};
 use crate::hub::status::PathId;
 use crate::mqtt::{
-    ClientOptions, ConnectProperties, Publication, PublishProperties, Subscription, Version, Will,
+    ClientOptions, ConnectProperties, Publication, PublishProperties, RetainHandling,
+    SubscribeOptions, Subscription, Version, Will,
 };
 
 /// The options of one connection of a line: all is the same for both but identifier and servers.
@@ -51,6 +52,21 @@ pub(super) fn client_options(
         reconnect_max: line.reconnect_max,
         servers: servers(line, path).len(),
         seed: fastrand::u64(..),
+    }
+}
+
+/// How a filter is subscribed to.
+pub(super) fn subscribe_options(line: &Line, filter: &str) -> SubscribeOptions {
+    let mqtt5 = &line.mqtt5;
+    SubscribeOptions {
+        // MQTT-3.8.3-4: a shared subscription has no local messages.
+        no_local: mqtt5.no_local && !filter.starts_with("$share/"),
+        retain_as_published: mqtt5.retain_as_published,
+        retain_handling: match mqtt5.retain_handling {
+            config::RetainHandling::Always => RetainHandling::Always,
+            config::RetainHandling::New => RetainHandling::IfAbsent,
+            config::RetainHandling::Never => RetainHandling::Never,
+        },
     }
 }
 

@@ -417,6 +417,12 @@ impl Path {
         self.granted.get_or_insert_default().extend(answers);
     }
 
+    /// Something worth a log line.
+    pub(super) fn notice(&self, text: &str) {
+        let server = self.status(|status| status.server.clone());
+        tracing::warn!(line = %self.config.name, %server, "{text}");
+    }
+
     fn status<T>(&self, access: impl FnOnce(&mut PathStatus) -> T) -> T {
         self.hub.path_status(self.line, self.id, access)
     }

@@ -18,7 +18,7 @@ use crate::mqtt::{Command, Publication};
 /// The pairing of a redundant line, continued from its log.
 pub(super) fn restore(line: &Line, records: Vec<(Vec<u8>, Vec<u8>)>) -> Option<(Duplicates, Log)> {
     let second = line.redundant.as_ref()?;
-    let mut duplicates = Duplicates::new(second.duplicate_window);
+    let mut duplicates = Duplicates::new(second.duplicate_window, !line.mqtt5.retain_as_published);
     let (log, notes) = Log::restore(&line.name, records, clock::wall());
     duplicates.restore(clock::now(), notes.into_iter());
     Some((duplicates, log))

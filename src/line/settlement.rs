@@ -115,7 +115,8 @@ impl Settlement {
     pub(super) fn submit(&mut self, hub: &Hub) {
         let nothing = self.batch.updates.is_empty()
             && self.batch.sessions.is_empty()
-            && self.open.receipts.is_empty();
+            && self.open.receipts.is_empty()
+            && !self.log.as_ref().is_some_and(Log::is_due);
         if nothing {
             self.open = Hanging::default();
             return;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+use super::options::subscribe_options;
 use super::recent::Recent;
 use crate::config::Config;
 use crate::hub::Hub;
@@ -110,7 +111,11 @@ impl Stations {
         let mut seen = rustc_hash::FxHashSet::default();
         for filter in filters {
             if seen.insert(filter) {
-                wanted.push(Subscription::new(filter, line.subscribe_qos));
+                let options = subscribe_options(line, filter);
+                wanted.push(Subscription {
+                    options,
+                    ..Subscription::new(filter, line.subscribe_qos)
+                });
             }
         }
         wanted

@@ -8,19 +8,28 @@ use super::line::is_blank;
 use crate::config::document::{Section, kind_of};
 use crate::config::problems::Problems;
 use crate::config::quantity::DURATION_MAX;
-use crate::config::{Mqtt5, MqttVersion};
+use crate::config::{Mqtt5, MqttVersion, RetainHandling};
 
 /// Keys of a line that are an error with MQTT 3.1.1, whatever their value.
-const LINE_KEYS: [&str; 5] = [
+const LINE_KEYS: [&str; 8] = [
     "session_expiry",
     "receive_maximum",
     "topic_alias_maximum",
     "user_properties",
+    "no_local",
+    "retain_as_published",
+    "retain_handling",
     "authentication_method",
 ];
 
 /// Longest text, MQTT 5.0 section 1.5.4.
 const TEXT_BYTES_MAX: usize = 65_535;
+
+const RETAIN_HANDLINGS: &[(&str, RetainHandling)] = &[
+    ("always", RetainHandling::Always),
+    ("new", RetainHandling::New),
+    ("never", RetainHandling::Never),
+];
 
 const METHODS: &[(&str, Option<&str>)] = &[("", None), ("SCRAM-SHA-256", Some("SCRAM-SHA-256"))];
 
@@ -47,6 +56,13 @@ pub(super) fn mqtt5(line: &Section<'_>, version: MqttVersion, problems: &mut Pro
             .integer("topic_alias_maximum", 0..=65_535, problems)
             .map_or(defaults.topic_alias_maximum, |number| number as u16),
         user_properties: user_properties(line, problems),
+        no_local: line.logical("no_local", problems).unwrap_or(defaults.no_local),
+        retain_as_published: line
+            .logical("retain_as_published", problems)
+            .unwrap_or(defaults.retain_as_published),
+        retain_handling: line
+            .choice("retain_handling", RETAIN_HANDLINGS, problems)
+            .unwrap_or(defaults.retain_handling),
         authentication_method: authentication,
     }
 }

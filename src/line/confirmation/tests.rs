@@ -167,6 +167,17 @@ fn a_copy_is_acknowledged_with_its_message() {
     assert_eq!(next.arrivals.receipts().nth(1), Some(copy(1, 60)));
 }
 
+#[test]
+fn both_arrivals_of_a_message_that_an_earlier_process_has_shown_are_acknowledged() {
+    let mut station = Confirmation::default();
+    let of = |path, id| Receipt { path, ..held(1, id, Qos::ExactlyOnce, "a").arrivals.first() };
+    station.restore(now(), of(PathId::FIRST, 5));
+    station.restore(now(), of(PathId::SECOND, 50));
+    let released = station.confirm(5).unwrap();
+    let receipts: Vec<Receipt> = released.arrivals.receipts().collect();
+    assert_eq!(receipts, [of(PathId::FIRST, 5), of(PathId::SECOND, 50)]);
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Send(Qos),

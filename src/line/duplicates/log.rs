@@ -26,6 +26,12 @@ const APPLIED: u8 = 1;
 const PAIRED: u8 = 2;
 const DROPPED: u8 = 3;
 
+/// Blocks that one batch deletes at most: after a long outage there are many.
+const DELETED_AT_A_TIME: usize = 256;
+
+/// Notes after which a batch is made for them alone: messages that change nothing make none.
+const NOTES_IN_A_BATCH: usize = 1024;
+
 /// What is on disk, or about to be.
 pub(in crate::line) struct Log {
     /// What its records are stored under.
@@ -139,6 +145,11 @@ impl Log {
         Some(&mut self.blocks[position].live)
     }
 
+    /// Whether a batch is to be made even if there is nothing else for it.
+    pub(in crate::line) fn is_due(&self) -> bool {
+        self.open_notes >= NOTES_IN_A_BATCH
+    }
+
     /// The records that go with the batch.
     pub(in crate::line) fn take_records(&mut self, now: Timestamp) -> Vec<SessionRecord> {
         let mut records = Vec::new();
@@ -156,6 +167,7 @@ impl Log {
         while let Some(first) = self.blocks.front()
             && first.live == 0
             && self.notes - first.notes >= DUPLICATE_NOTES_LOGGED_MIN
+            && records.len() < DELETED_AT_A_TIME
         {
             self.notes -= first.notes;
             records.push(self.record(first.number, None));

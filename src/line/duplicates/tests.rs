@@ -36,7 +36,7 @@ impl Line {
     /// Both paths are up, with nothing that could have been missed.
     fn both_up() -> Self {
         let start = clock::now();
-        let mut line = Self { duplicates: Duplicates::new(WINDOW), start, now: start };
+        let mut line = Self { duplicates: Duplicates::new(WINDOW, true), start, now: start };
         line.up(ONE, false);
         line.up(TWO, false);
         line.at(60.0);
@@ -234,6 +234,25 @@ fn retained_messages_of_a_new_subscription_do_not_disturb() {
 }
 
 #[test]
+fn a_server_that_sets_the_flag_on_everything_loses_nothing_for_long() {
+    let mut line = Line::both_up();
+    line.at(100.0).up(ONE, false);
+    let mut message = publication("t", "v");
+    message.retain = true;
+    let mut lost = 0;
+    for number in 0..200 {
+        line.at(100.0 + f64::from(number));
+        let verdict = line.verdict(receipt(ONE, 1, 0), &message, false);
+        lost += u32::from(matches!(verdict, Verdict::Copy(_)));
+    }
+    assert_eq!(lost, 59, "of a minute");
+    line.duplicates.replays = false;
+    line.at(400.0).up(ONE, false);
+    line.duplicates.sides[0].replay = None;
+    assert!(matches!(line.verdict(receipt(ONE, 1, 0), &message, false), Verdict::First(_)));
+}
+
+#[test]
 fn memory_is_bounded_and_the_oldest_goes() {
     let mut line = Line::both_up();
     line.down(TWO);
@@ -268,7 +287,7 @@ impl Process {
     fn start(records: BTreeMap<Vec<u8>, Vec<u8>>, now: Instant) -> Self {
         let stored = records.clone().into_iter().collect();
         let (log, notes) = Log::restore("plant", stored, clock::wall());
-        let mut line = Line { duplicates: Duplicates::new(WINDOW), start: now, now };
+        let mut line = Line { duplicates: Duplicates::new(WINDOW, true), start: now, now };
         line.duplicates.restore(now, notes.into_iter());
         Self { line, log, records }
     }
@@ -328,7 +347,7 @@ fn the_log_keeps_what_is_needed_and_no_more() {
     process.line.up(ONE, false);
     process.line.up(TWO, false);
     let mut most = 0;
-    for number in 0..20_000u32 {
+    for number in 0..5_000u32 {
         let message = publication("t", &number.to_string());
         for path in PathId::all() {
             process.take(receipt(path, 1, 0), &message, false);
@@ -351,7 +370,16 @@ fn the_log_keeps_what_is_needed_and_no_more() {
         assert!(matches!(process.take(receipt(TWO, 2, 0), &message, false), Verdict::Copy(_)));
         process.commit();
     }
-    assert!(process.records.len() <= DUPLICATE_NOTES_LOGGED_MIN + 1);
+    // So many are not deleted at one time.
+    process.line.up(ONE, true);
+    for number in 0..30u32 {
+        for path in PathId::all() {
+            process.take(receipt(path, 2, 0), &publication("later", &number.to_string()), false);
+        }
+        process.commit();
+    }
+    let left = process.records.len();
+    assert!(left <= DUPLICATE_NOTES_LOGGED_MIN + 1, "{left}");
 }
 
 #[test]
