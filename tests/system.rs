@@ -17,6 +17,7 @@
 //! | `consumers`, `disk_full` | consumers that stop reading; a disk that takes nothing for a while |
 //! | `campaign` | random cuts and kills while numbered messages flow both ways |
 //! | `scenarios` | hundreds of scenarios: both versions, every transport, under a strict broker |
+//! | `hunt` | random sessions over broken connections, in both versions and over every transport |
 //! | `secrets` | where secrets may be seen: nowhere |
 
 #![allow(clippy::disallowed_methods, reason = "a test is outside: it has a clock of its own")]
@@ -56,6 +57,8 @@ mod flood;
 mod from_broker;
 #[path = "system/hostile.rs"]
 mod hostile;
+#[path = "system/hunt.rs"]
+mod hunt;
 #[path = "system/life.rs"]
 mod life;
 #[path = "system/local_socket.rs"]

@@ -12,6 +12,8 @@ enum Stage {
     Open,
     /// PUBREC was sent.
     Received,
+    /// PUBREC was sent on a connection that broke: it may have arrived.
+    Unsure,
 }
 
 #[derive(Debug)]
@@ -69,8 +71,13 @@ pub struct Judge {
     outgoing: Vec<Outgoing>,
     /// Identifiers of those that PUBREC was sent for, in the order of the PUBRECs.
     received: Vec<u16>,
-    /// Identifiers of a session that the server has lost: in 3.1.1 they may be sent again.
+    /// Identifiers of a session that the server has lost: in 3.1.1 they may be sent again. And of
+    /// exchanges whose end was sent on a connection that broke.
     lost: BTreeSet<u16>,
+    /// A connection broke with bytes of the client unread: a first transmission may not have been seen.
+    unread: bool,
+    /// Identifiers whose end was sent on this connection.
+    ended: Vec<u16>,
     /// SUBSCRIBE and UNSUBSCRIBE without an answer.
     asking: BTreeSet<u16>,
     /// A new publication has come on this connection: what is repeated must have come before.
@@ -102,6 +109,8 @@ impl Judge {
             outgoing: Vec::new(),
             received: Vec::new(),
             lost: BTreeSet::new(),
+            unread: false,
+            ended: Vec::new(),
             asking: BTreeSet::new(),
             fresh_seen: false,
             repeated: 0,
@@ -123,10 +132,23 @@ impl Judge {
         self.outgoing = old.outgoing;
         self.received = old.received;
         self.lost = old.lost;
+        self.unread = old.unread;
         for open in &mut self.outgoing {
             open.seen = false;
         }
         self.awaited_pubrels = self.received.iter().copied().collect();
+    }
+
+    /// The connection broke: what was sent last may have arrived or not.
+    pub fn broken(&mut self) {
+        self.unread = true;
+        self.lost.extend(self.ended.drain(..));
+        for open in &mut self.outgoing {
+            if open.stage == Stage::Received {
+                open.stage = Stage::Unsure;
+            }
+        }
+        self.received.clear();
     }
 
     /// The server sends a packet.
@@ -178,6 +200,9 @@ impl Judge {
 
     fn sent_ack(&mut self, ack: &Ack) {
         let id = ack.id;
+        if ack.kind != Kind::Pubrel && (ack.kind != Kind::Pubrec || ack.reason >= 0x80) {
+            self.ended.push(id);
+        }
         match ack.kind {
             Kind::Pubrel => self.awaited_pubcomps.push_back(id),
             Kind::Puback => self.outgoing.retain(|open| {
@@ -205,7 +230,7 @@ impl Judge {
                 }
             }
             Kind::Pubcomp => {
-                self.outgoing.retain(|open| open.publish.id != id || open.stage != Stage::Received);
+                self.outgoing.retain(|open| open.publish.id != id || open.stage == Stage::Open);
                 self.received.retain(|received| *received != id);
                 self.lost.remove(&id);
             }
@@ -300,10 +325,17 @@ impl Judge {
             Kind::Pubcomp => next(&mut self.awaited_pubcomps, id, "PUBCOMP"),
             Kind::Pubrel => {
                 let is_awaited = self.awaited_pubrels.front() == Some(&id);
+                let unsure = |open: &Outgoing| open.publish.id == id && open.stage == Stage::Unsure;
+                if self.outgoing.iter().any(unsure) && !unknown {
+                    return Ok(());
+                }
+                if !is_awaited && self.lost.contains(&id) {
+                    return Ok(());
+                }
                 if !is_awaited && self.doubled.contains(&id) && !unknown {
                     return Ok(());
                 }
-                if !is_awaited && (self.allowed_pubrels.remove(&id) || self.lost.contains(&id)) {
+                if !is_awaited && self.allowed_pubrels.remove(&id) {
                     let is_right = self.version == Version::V311 || unknown;
                     return is_right.then_some(()).ok_or("PUBREL of nothing without 0x92".into());
                 }
@@ -353,14 +385,14 @@ impl Judge {
             .properties
             .retain(|(id, _)| *id != property::TOPIC_ALIAS && *id != property::MESSAGE_EXPIRY);
         let Some(place) = self.outgoing.iter().position(|open| open.publish.id == id) else {
-            if is_repeat && !self.lost.contains(&id) {
+            if is_repeat && !self.unread && !self.lost.contains(&id) {
                 return Err(format!("DUP on the first transmission of {id} (MQTT-3.3.1-3)"));
             }
             if self.asking.contains(&id) {
                 return Err(format!("identifier {id} is in use (MQTT-2.2.1-3)"));
             }
             self.lost.remove(&id);
-            self.fresh_seen = true;
+            self.fresh_seen |= !is_repeat;
             self.outgoing.push(Outgoing { publish, stage: Stage::Open, seen: true });
             return Ok(());
         };
