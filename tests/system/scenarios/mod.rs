@@ -29,9 +29,11 @@ mod web;
 
 use std::net::TcpListener;
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use crate::harness::{Config, Driver};
-use crate::strict::{Broker, Transport, Version, certificates, trust};
+use crate::strict::{Broker, Got, Packet, Transport, Version, certificates, trust};
 use stage::{Scenario, Stage};
 
 /// The whole matrix.
@@ -123,17 +125,20 @@ fn play(version: Version, transport: Transport) {
     for run in &runs {
         config = configure(config, run, version, transport);
     }
-    let driver = Driver::start(&config);
+    let mut driver = Driver::start(&config);
+    let finale = Finale::default();
     let mut failures: Vec<String> = std::thread::scope(|scope| {
+        let count = runs.len();
         let threads: Vec<_> = runs
             .into_iter()
             .map(|run| {
-                let driver = &driver;
+                let (driver, finale) = (&driver, &finale);
                 let name = run.name.clone();
-                let play = move || play_one(driver, run, version, transport);
+                let play = move || play_one(driver, run, version, transport, finale);
                 (name.clone(), std::thread::Builder::new().name(name).spawn_scoped(scope, play))
             })
             .collect();
+        finale.begin(&driver, count);
         let ends = threads.into_iter().map(|(name, thread)| (name, thread.unwrap().join()));
         ends.flat_map(|(name, end)| match end {
             Ok(failures) => failures,
@@ -144,6 +149,10 @@ fn play(version: Version, transport: Transport) {
     if std::env::var_os("TAGLINE_SCENARIO_LOG").is_some() {
         eprintln!("{}", driver.log());
     }
+    let status = driver.wait();
+    if !status.success() {
+        failures.push(format!("the process ended with {status}"));
+    }
     failures.sort();
     let count = failures.len();
     assert!(
@@ -153,8 +162,50 @@ fn play(version: Version, transport: Transport) {
     );
 }
 
+/// When all scenarios are over the process is stopped, under the eyes of their brokers.
+#[derive(Default)]
+struct Finale {
+    ready: AtomicUsize,
+    is_stopped: AtomicBool,
+}
+
+impl Finale {
+    /// Waits for all of them and stops the process.
+    fn begin(&self, driver: &Driver, count: usize) {
+        while self.ready.load(Ordering::Acquire) < count {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        driver.signal("TERM");
+        self.is_stopped.store(true, Ordering::Release);
+    }
+
+    /// The client takes leave in order: DISCONNECT is the last packet, a close frame the last of
+    /// WebSocket.
+    fn play(&self, stage: &mut Stage<'_>, transport: Transport) {
+        self.ready.fetch_add(1, Ordering::Release);
+        let Some(mut link) = stage.link.take() else { return };
+        let mut packets = Vec::new();
+        while !self.is_stopped.load(Ordering::Acquire) {
+            // Pings go on meanwhile.
+            if let Got::Packet(packet) = link.next_within(Duration::from_millis(5)) {
+                packets.push(packet);
+            }
+        }
+        packets.extend(link.expect_end_after("the end of the process"));
+        let is_right = matches!(packets.last(), Some(Packet::Disconnect { reason: 0, .. }));
+        assert!(is_right, "no DISCONNECT at the end: {packets:?}");
+        assert!(!transport.is_web() || link.carrier.closed().is_some(), "no close frame");
+    }
+}
+
 /// Plays one scenario; what went wrong.
-fn play_one(driver: &Driver, run: Run, version: Version, transport: Transport) -> Vec<String> {
+fn play_one(
+    driver: &Driver,
+    run: Run,
+    version: Version,
+    transport: Transport,
+    finale: &Finale,
+) -> Vec<String> {
     let Run { scenario, name, qos, listener } = run;
     let broker = Broker::new(listener, version, transport);
     let mut stage = Stage::new(driver, broker, name.clone(), qos);
@@ -166,8 +217,12 @@ fn play_one(driver: &Driver, run: Run, version: Version, transport: Transport) -
     if std::env::var_os("TAGLINE_SCENARIO_LOG").is_some() {
         eprintln!("{version:?} {transport:?} {name}: {:?}", begun.elapsed());
     }
+    if played.is_err() {
+        stage.link = None;
+    }
+    let left = std::panic::catch_unwind(AssertUnwindSafe(|| finale.play(&mut stage, transport)));
     let mut failures = Vec::new();
-    if let Err(why) = played {
+    for why in [played, left].into_iter().filter_map(Result::err) {
         let text = why.downcast_ref::<String>().cloned();
         let text = text.or_else(|| why.downcast_ref::<&str>().map(|&text| text.to_owned()));
         failures.push(format!("{name}: {}", text.unwrap_or_default()));

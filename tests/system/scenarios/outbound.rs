@@ -138,7 +138,7 @@ fn writes_repeated_in_order(stage: &mut Stage<'_>) {
 /// Nothing is repeated on a live connection, and the connection stays.
 fn ack_withheld(stage: &mut Stage<'_>) {
     let mut link = stage.session();
-    let request = stage.write_within(stage.qos, 1, 0.5);
+    let request = stage.write_within(stage.qos, 1, 1.5);
     let first = link.expect_publish();
     link.expect_silence(Duration::from_millis(2500));
     assert_eq!(stage.outcome(request), "uncertain");
@@ -162,11 +162,11 @@ fn ack_withheld(stage: &mut Stage<'_>) {
 
 fn completion_withheld(stage: &mut Stage<'_>) {
     let mut link = stage.session();
-    let request = stage.write_within(2, 1, 0.4);
+    let request = stage.write_within(2, 1, 1.5);
     let id = link.expect_publish().id;
     link.send(&ack(Kind::Pubrec, id));
     link.expect_ack(Kind::Pubrel, id);
-    link.expect_silence(Duration::from_millis(600));
+    link.expect_silence(Duration::from_millis(1700));
     assert_eq!(stage.outcome(request), "uncertain");
     link.send(&ack(Kind::Pubcomp, id));
     stage.link = Some(link);

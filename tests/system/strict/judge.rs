@@ -332,7 +332,7 @@ impl Judge {
                 if !is_awaited && self.lost.contains(&id) {
                     return Ok(());
                 }
-                if !is_awaited && self.doubled.contains(&id) && !unknown {
+                if !is_awaited && self.doubled.contains(&id) {
                     return Ok(());
                 }
                 if !is_awaited && self.allowed_pubrels.remove(&id) {
