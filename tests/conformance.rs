@@ -82,8 +82,23 @@ impl Manual {
         let before = lines[..position].iter().rev();
         let mut before = before.take_while(|line| line.starts_with("#[") || line.starts_with("//"));
         let is_one = before.any(|line| line.starts_with("#[test]") || line.contains("::test"));
-        if is_one { Ok(()) } else { Err("it is no test".to_owned()) }
+        let function = reference.split_once("::").map_or("", |(_, function)| function);
+        if is_one || is_scenario(&lines, function) {
+            Ok(())
+        } else {
+            Err("it is no test".to_owned())
+        }
     }
+}
+
+/// Whether the file has a table of scenarios, and this function plays one of them.
+fn is_scenario(lines: &[String], function: &str) -> bool {
+    let table = lines.iter().skip_while(|line| !line.contains("const SCENARIOS:"));
+    let mut rows = table.take_while(|line| *line != "];").filter(|line| line.contains('"'));
+    let words = |line: &str| -> Vec<String> {
+        line.split(|c: char| !c.is_alphanumeric() && c != '_').map(ToOwned::to_owned).collect()
+    };
+    rows.any(|line| words(line).iter().any(|word| word == function))
 }
 
 #[test]
