@@ -178,7 +178,13 @@ impl Judge {
                     let lost = self.outgoing.drain(..).map(|open| open.publish.id);
                     let resends = self.version == Version::V311
                         && self.connect.as_ref().is_some_and(Connect::is_persistent);
-                    self.lost = if resends { lost.collect() } else { BTreeSet::new() };
+                    if resends {
+                        self.lost.extend(lost);
+                    } else {
+                        drop(lost);
+                        self.lost.clear();
+                        self.unread = false;
+                    }
                     self.received.clear();
                     self.awaited_pubrels.clear();
                 }
