@@ -295,7 +295,7 @@ impl Progress {
         self.total += verdict.clone();
         let Verdict { messages, writes, lost, doubled, disorder, .. } = self.total;
         let live = std::io::stderr().is_terminal();
-        if !live && self.done % self.rounds.div_ceil(10).max(1) != 0 {
+        if !live && !self.done.is_multiple_of(self.rounds.div_ceil(10).max(1)) {
             return;
         }
         let line = format!(

@@ -367,7 +367,7 @@ impl Process<'_> {
                     self.step("e");
                 }
                 // Every second connection has topic aliases.
-                let aliases = if connection.number % 2 == 0 { 4 } else { 0 };
+                let aliases = if connection.number.is_multiple_of(2) { 4 } else { 0 };
                 connection.out.extend(wire::connack(version, present, aliases, 50));
                 for message in &self.record.in_flight {
                     connection.out.extend(if message.released {

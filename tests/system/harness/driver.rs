@@ -144,7 +144,10 @@ impl Driver {
     }
 
     fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tagline"));
+        // Another build, or the one that was installed, may be put to the test.
+        let binary = std::env::var_os("TAGLINE_BINARY");
+        let binary = binary.unwrap_or_else(|| env!("CARGO_BIN_EXE_tagline").into());
+        let mut command = Command::new(binary);
         command.arg("--config").arg(self.folder()).args(arguments).env_remove("TAGLINE_LOG");
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
