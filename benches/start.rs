@@ -2,9 +2,12 @@
 //! its socket answers, and what it holds in memory then.
 //!
 //!     cargo bench --bench start [-- TAGS]
+//!
+//! `TAGLINE_BINARY` names another build of the driver.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods, reason = "a bench")]
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -59,7 +62,7 @@ fn main() {
         process.wait().unwrap();
     }
     let begun = Instant::now();
-    let check = Command::new(env!("CARGO_BIN_EXE_tagline"))
+    let check = Command::new(binary())
         .args(["check", "--config"])
         .arg(folder.path())
         .stdout(Stdio::null())
@@ -68,8 +71,12 @@ fn main() {
     println!("reading and checking the configuration alone: {:?}", begun.elapsed());
 }
 
+fn binary() -> OsString {
+    std::env::var_os("TAGLINE_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_tagline").into())
+}
+
 fn start(folder: &Path) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_tagline"))
+    Command::new(binary())
         .args(["--log", "warn", "run", "--config"])
         .arg(folder)
         .stderr(Stdio::inherit())

@@ -21,6 +21,8 @@ pub struct State {
     in_flight: VecDeque<(u16, usize, bool)>,
     received: BTreeSet<u16>,
     subscribed: bool,
+    /// The broker keeps commands for it from here on.
+    pub is_ready: bool,
     /// Topic and payload of each command, in order.
     pub commands: Vec<(String, String)>,
     /// Commands that the broker sent again, marked as such, after they had been taken.
@@ -166,6 +168,7 @@ fn take(state: &mut State, first: u8, body: &[u8], out: &mut Vec<u8>) {
                 _ => {}
             }
         }
+        9 => state.is_ready = true,
         4 | 7 => {
             let id = number(0);
             state.in_flight.retain(|(of, ..)| *of != id);

@@ -53,7 +53,11 @@ pub fn run(plan: &Plan) -> (Verdict, Kills) {
         // Before it has subscribed, a broker has nothing to keep for it.
         eventually("the driver listens", || Socket::connect(&socket).ok());
         driver.up();
-        *plant = Some(Plant::start(broker.port, plan.qos, plan.messages, plan.flow));
+        let devices = Plant::start(broker.port, plan.qos, plan.messages, plan.flow);
+        eventually("the devices are subscribed", || {
+            devices.state(|state| state.is_ready).then_some(())
+        });
+        *plant = Some(devices);
     }
     let mut consumer = Consumer::start(folder.path(), &socket);
     let writer = Writer::start(&socket, plan.seed);
@@ -102,6 +106,25 @@ pub fn run(plan: &Plan) -> (Verdict, Kills) {
     let seen = consumer.seen();
     seen.complaints.iter().for_each(|why| verdict.finding(why.clone()));
     verdict += judge(NAMES, plan.messages, &seen.messages, &outcomes, &commands, plan.qos, excused);
+    if !verdict.is_clean() && plan.sabotage.is_none() {
+        let mut told = String::new();
+        for (name, outcomes) in NAMES.iter().zip(&outcomes) {
+            for (command, outcome) in (1..).zip(outcomes) {
+                told.push_str(&format!("cmd/{name} {command} {outcome:?}\n"));
+            }
+        }
+        if let Server::Mosquitto(broker, _) = &server {
+            std::fs::write(folder.path().join("mosquitto.txt"), broker.log()).unwrap();
+        }
+        let commands: String =
+            commands.iter().map(|(topic, payload)| format!("{topic} {payload}\n")).collect();
+        std::fs::write(folder.path().join("commands.txt"), commands).unwrap();
+        std::fs::write(folder.path().join("told.txt"), told).unwrap();
+        std::fs::write(folder.path().join("driver.txt"), driver.log()).unwrap();
+        let kept = folder.keep();
+        verdict.finding(format!("what was written down is in {}", kept.display()));
+        eprintln!("seed {}: {:#?}", plan.seed, verdict.findings);
+    }
     (verdict, kills)
 }
 
