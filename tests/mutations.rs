@@ -4,7 +4,7 @@
 //!
 //! `TAGLINE_MUTATIONS=1000000 cargo test --release --test mutations` runs a million for each format
 //! instead of twenty thousand; `TAGLINE_MUTATIONS_SEED` begins elsewhere. What was run is in
-//! `docs/reliability.md`.
+//! `fuzz/README.md`.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot read its own files fails")]
 #![allow(clippy::print_stderr, reason = "a long run says where it is")]

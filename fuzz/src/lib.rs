@@ -137,8 +137,49 @@ fn check_round_trip(codec: &Codec, header: &Header, packet: &Bytes, inbound: &In
     assert_eq!(written[own..], packet[header.header_bytes..]);
 }
 
+/// Every target by its name.
+pub const TARGETS: [(&str, fn(&[u8])); 20] = [
+    ("bytes", bytes),
+    ("client", client),
+    ("client_v5", client_v5),
+    ("codec_v4", codec_v4),
+    ("codec_v5", codec_v5),
+    ("config", config),
+    ("content", content),
+    ("csv", csv),
+    ("frame", frame),
+    ("influx", influx),
+    ("json", json),
+    ("json_address", json_address),
+    ("json_path", json_path),
+    ("line_address", line_address),
+    ("protocol", protocol),
+    ("time_mask", time_mask),
+    ("websocket", websocket),
+    ("when", when),
+    ("xml", xml),
+    ("xml_address", xml_address),
+];
+
 #[cfg(test)]
 mod tests {
+    /// The corpus of every target, as the fuzzer left it.
+    #[test]
+    fn no_target_fails_on_its_corpus() {
+        for (name, target) in super::TARGETS {
+            let folder = format!("{}/corpus/{name}", env!("CARGO_MANIFEST_DIR"));
+            let mut files: Vec<_> = std::fs::read_dir(&folder)
+                .unwrap_or_else(|error| panic!("{folder}: {error}"))
+                .map(|entry| entry.expect("an entry").path())
+                .collect();
+            files.sort();
+            assert!(!files.is_empty(), "{folder}");
+            for file in files {
+                target(&std::fs::read(file).expect("a file"));
+            }
+        }
+    }
+
     /// Without the fuzzer: many short streams of bytes that occur in packets.
     #[test]
     fn no_target_fails_on_random_bytes() {
