@@ -12,6 +12,7 @@
 //! | [`mqtt`] | PURE: the MQTT client as a state machine |
 //! | [`iotag`] | PURE: payloads to tag values and back |
 //! | [`config`] | files to a checked configuration, all mistakes at once |
+//! | [`discover`] | messages that were heard to station and tag files |
 //! | [`store`] | values, journal and MQTT sessions on disk, one atomic batch at a time |
 //! | [`hub`] | current values, settlement of batches, subscribers, writes |
 //! | [`transport`] | bytes to and from a broker |
@@ -27,6 +28,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod daemon;
+pub mod discover;
 pub mod hub;
 pub mod iotag;
 pub mod line;

@@ -15,6 +15,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("clock", &["iotag"]),
     ("logging", &[]),
     ("config", &["iotag", "qos", "topic"]),
+    ("discover", &["config", "iotag"]),
     ("store", &["iotag"]),
     ("hub", &["store", "config", "iotag", "qos", "topic", "clock"]),
     ("transport", &["config"]),
@@ -23,7 +24,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("daemon", &["line", "api", "hub", "store", "config", "mqtt", "clock"]),
     (
         "cli",
-        &["daemon", "api", "hub", "config", "iotag", "logging", "clock", "mqtt", "qos", "topic"],
+        &[
+            "daemon", "line", "discover", "api", "hub", "config", "iotag", "logging", "clock",
+            "mqtt", "qos", "topic",
+        ],
     ),
     ("main", &["cli"]),
 ];

@@ -103,6 +103,22 @@ Examples:
   tagline browse 'pump*' --station pump1
   tagline --json browse")]
     Browse(Browse),
+    /// Listen on a line or a server for a while, then write station and tag files
+    #[command(after_help = "\
+It is a client of its own and leaves nothing behind at the broker. What it writes was tried with the
+messages that it heard: run it unchanged, or keep what you like of it. Identities are written as
+references, never as texts.
+
+Examples:
+  tagline discover --line plant --for 5m --out found
+  tagline discover --server mqtt://10.0.0.5 --out site1
+  tagline discover --server mqtts://broker.example --user-env MQTT_USER --password-env MQTT_PASSWORD \\
+      --topic 'site1/#' --out site1
+  tagline --json discover --line plant --out found | jq '.stations[].name'")]
+    Discover(Box<Discover>),
+    /// Make a configuration of another system's address list
+    #[command(subcommand)]
+    Import(Import),
     /// Print the state of the process, its lines and its stations
     Status,
 }
@@ -184,6 +200,95 @@ pub(super) struct Browse {
     /// Tags of this station only
     #[arg(long, value_name = "NAME")]
     pub(super) station: Option<String>,
+}
+
+/// `import`.
+#[derive(Debug, Subcommand)]
+pub(super) enum Import {
+    /// Of D2000 KOM: a CSV file with the columns `Station address`, `Tag name`, `Type`, `Address`, and
+    /// the parameters of lines and stations by their names in D2000
+    #[command(
+        name = "d2000",
+        after_help = "\
+Examples:
+  tagline import d2000 addresses.csv --out site1
+  tagline --config site1 check"
+    )]
+    D2000(ImportD2000),
+}
+
+/// `import d2000`.
+#[derive(Debug, Args)]
+pub(super) struct ImportD2000 {
+    /// The list
+    #[arg(value_name = "FILE")]
+    pub(super) file: PathBuf,
+    /// Folder for tagline.toml, stations/ and tags/
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub(super) out: PathBuf,
+    /// Overwrite files that are there
+    #[arg(long)]
+    pub(super) force: bool,
+}
+
+/// `discover`.
+#[derive(Debug, Args)]
+pub(super) struct Discover {
+    /// Line of the configuration [default: the only one]
+    #[arg(long, value_name = "NAME", conflicts_with = "server")]
+    pub(super) line: Option<String>,
+    /// A server instead, for instance `mqtt://10.0.0.5:1883`; then tagline.toml is written too
+    #[arg(long, value_name = "URL")]
+    pub(super) server: Option<String>,
+    /// How long to listen, for instance `5m`
+    #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration, default_value = "30s")]
+    pub(super) duration: std::time::Duration,
+    /// Folder for the files
+    #[arg(long, value_name = "DIR")]
+    pub(super) out: PathBuf,
+    /// Topic filter, also several times [default: the line's, or `#`]
+    #[arg(long, value_name = "FILTER")]
+    pub(super) topic: Vec<String>,
+    /// QoS of the subscription
+    #[arg(long, value_name = "0-1", default_value_t = 0,
+        value_parser = clap::value_parser!(u8).range(0..=1))]
+    pub(super) qos: u8,
+    /// Client id, for servers that know their clients by it [default: one of its own]
+    #[arg(long, value_name = "ID")]
+    pub(super) client_id: Option<String>,
+    /// Version of MQTT, 3.1.1 or 5.0
+    #[arg(long, value_name = "VERSION", default_value = "3.1.1", requires = "server")]
+    pub(super) mqtt_version: String,
+    /// User name; what is written is `{ env = "TAGLINE_USER" }`
+    #[arg(long, value_name = "NAME", requires = "server", conflicts_with = "user_env")]
+    pub(super) user: Option<String>,
+    /// Environment variable with the user name
+    #[arg(long, value_name = "VARIABLE", requires = "server")]
+    pub(super) user_env: Option<String>,
+    /// Environment variable with the password
+    #[arg(long, value_name = "VARIABLE", requires = "server", conflicts_with = "password_file")]
+    pub(super) password_env: Option<String>,
+    /// File whose first line is the password
+    #[arg(long, value_name = "FILE", requires = "server")]
+    pub(super) password_file: Option<PathBuf>,
+    /// CA certificates to believe [default: the machine's]
+    #[arg(long, value_name = "FILE", requires = "server")]
+    pub(super) ca_file: Option<PathBuf>,
+    /// The client's certificate
+    #[arg(long, value_name = "FILE", requires = "server")]
+    pub(super) cert_file: Option<PathBuf>,
+    /// Its private key
+    #[arg(long, value_name = "FILE", requires = "server")]
+    pub(super) key_file: Option<PathBuf>,
+    /// Write the user name into tagline.toml as it is
+    #[arg(long, requires = "user")]
+    pub(super) write_secrets: bool,
+    /// Also topics that a station takes already
+    #[arg(long, conflicts_with = "server")]
+    pub(super) all: bool,
+    /// Overwrite files that are there
+    #[arg(long)]
+    pub(super) force: bool,
 }
 
 /// `demo`.

@@ -5,8 +5,11 @@ mod check;
 mod contest;
 #[cfg(feature = "demo")]
 mod demo;
+mod discover;
 mod exit;
 mod explain;
+mod files;
+mod import;
 mod query;
 mod run;
 mod table;
@@ -33,6 +36,8 @@ pub fn main() -> ExitCode {
         Command::Write(write) => query::write(&global, &write),
         Command::Watch(names) => query::watch(&global, &names),
         Command::Browse(browse) => query::browse(&global, &browse),
+        Command::Discover(wanted) => discover::discover(&global, &wanted),
+        Command::Import(wanted) => import::import(&global, &wanted),
         Command::Status => query::status(&global),
     };
     exit::code(done)

@@ -121,7 +121,7 @@ impl SectionKind {
             Self::Reconnect => &["min", "max"],
             Self::Will => &["topic", "message", "qos", "retain", "delay", "content_type"],
             Self::UserName | Self::KeyPassphrase => &["env", "file", "command"],
-            Self::Password => &["env", "file", "command", "jwt"],
+            Self::Password => &["env", "file", "command", "jwt", "lifetime"],
             Self::Jwt => &[
                 "key_file",
                 "key_passphrase",

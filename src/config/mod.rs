@@ -333,6 +333,8 @@ pub enum Secret {
     Command(Vec<String>),
     /// A token made and signed for every connect.
     Jwt(Box<Jwt>),
+    /// One that ends so long after it was read: the line connects again before.
+    Lasting(Box<Secret>, Duration),
 }
 
 /// How a JSON Web Token (RFC 7519) is made. `iat` and `exp` are always set.
@@ -377,6 +379,9 @@ impl std::fmt::Debug for Secret {
             Self::File(path) => f.debug_tuple("File").field(path).finish(),
             // The arguments may hold a secret.
             Self::Command(words) => f.debug_tuple("Command").field(&words.first()).finish(),
+            Self::Lasting(secret, lifetime) => {
+                f.debug_tuple("Lasting").field(secret).field(lifetime).finish()
+            }
             Self::Jwt(jwt) => f.debug_tuple("Jwt").field(&jwt.key_file).finish(),
         }
     }

@@ -255,6 +255,20 @@ impl Hub {
         if !anybody_wrote {
             return Ok(None);
         }
+        if let Some(max_age) = station.max_age
+            && values.is_empty()
+        {
+            let is_old = |written: Timestamp| clock::wall().duration_since(written) > max_age;
+            let fresh = |tag| outputs.is_under_way(tag);
+            let mut carried = carried.iter().map(|(tag, _)| *tag).filter(|tag| !fresh(*tag));
+            if let Some(tag) = carried.find(|tag| state.table.written_at(*tag).is_some_and(is_old))
+            {
+                let name = &config.tags[tag.0 as usize].name;
+                return Err(format!(
+                    "`{name}` was written longer ago than the station's `max_age`"
+                ));
+            }
+        }
         let tags = || carried.iter().map(|(tag, value)| (&config.tags[tag.0 as usize], *value));
         let now = clock::wall();
         let composed = match payload {

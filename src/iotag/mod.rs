@@ -19,6 +19,7 @@ pub mod quality;
 pub mod router;
 pub mod simulation;
 pub mod station;
+pub mod survey;
 pub mod syntax;
 pub mod table;
 pub mod tag;

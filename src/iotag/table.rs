@@ -76,6 +76,12 @@ impl TagTable {
         !initial && self.written(tag).is_some()
     }
 
+    /// When somebody has written an output tag; an `initial` is not written.
+    pub fn written_at(&self, tag: TagId) -> Option<Timestamp> {
+        let row = self.rows.get(tag.0 as usize).filter(|_| self.is_written(tag))?;
+        Some(row.real.as_deref().unwrap_or(&row.current).time)
+    }
+
     /// Number of tags.
     pub fn len(&self) -> usize {
         self.rows.len()

@@ -17,7 +17,7 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 /// Largest secret in bytes; MQTT allows 65,535 for user name and password.
 const SECRET_BYTES_MAX: usize = 65_535;
 
-/// Part of a token's life after which the connection is made again with another one.
+/// Part of a secret's life after which the connection is made again with another one.
 const RENEW_AT: f64 = 0.9;
 
 /// What one connection is made with.
@@ -40,9 +40,11 @@ pub(super) async fn read(line: &Line) -> Result<Fresh, String> {
         None => None,
     };
     let renew_at = match &line.password {
-        Some(Secret::Jwt(jwt)) => Some(clock::now() + jwt.lifetime.mul_f64(RENEW_AT)),
+        Some(Secret::Jwt(jwt)) => Some(jwt.lifetime),
+        Some(Secret::Lasting(_, lifetime)) => Some(*lifetime),
         _ => None,
     };
+    let renew_at = renew_at.map(|lifetime| clock::now() + lifetime.mul_f64(RENEW_AT));
     let key_passphrase = passphrase(line.tls.key_passphrase.as_ref()).await?;
     let mut credentials = Credentials { user_name, password, authenticator: None };
     if line.mqtt5.authentication_method == Some(scram::METHOD) {
@@ -71,6 +73,7 @@ async fn passphrase(secret: Option<&Secret>) -> Result<Option<String>, String> {
 async fn read_secret(what: &str, secret: &Secret) -> Result<String, String> {
     let text = match secret {
         Secret::Jwt(jwt) => token(what, jwt).await?,
+        Secret::Lasting(stored, _) => read_stored(what, stored).await?,
         stored => read_stored(what, stored).await?,
     };
     if text.len() > SECRET_BYTES_MAX {
@@ -97,7 +100,7 @@ async fn read_stored(what: &str, secret: &Secret) -> Result<String, String> {
             .map_err(|_| format!("{what}: environment variable `{name}` is not set or no text")),
         Secret::File(path) => first_line_of_file(what, path).await,
         Secret::Command(words) => first_line_of_command(what, words).await,
-        Secret::Jwt(_) => Err(format!("{what}: a token cannot be used here")),
+        Secret::Jwt(_) | Secret::Lasting(..) => Err(format!("{what}: a token cannot be used here")),
     }
 }
 

@@ -56,7 +56,7 @@ pub(super) async fn open(left: Option<Leaving>, line: Arc<Line>, server: Server)
 
 /// The last words of a connection leave before the next one begins, however short the pause between
 /// them is: the server learns why, and in this order.
-async fn take_leave((mut transport, mut outbound, until): Leaving) {
+pub(super) async fn take_leave((mut transport, mut outbound, until): Leaving) {
     let leave = async {
         let mut unread = BytesMut::new();
         while !outbound.is_empty() || !transport.is_flushed() {

@@ -28,6 +28,7 @@ mod duplicates;
 mod jwt;
 mod life;
 mod link;
+pub mod listen;
 mod options;
 mod path;
 mod publishing;

@@ -29,7 +29,7 @@ use crate::qos::Qos;
 use crate::transport::Progress;
 
 /// How long the last bytes may take to leave before the transport is dropped.
-const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
+pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Different failures remembered as said; then all may be said again.
 const FAILURES_SAID_MAX: usize = 64;

@@ -71,6 +71,10 @@ pub const STABLE_AFTER: Duration = Duration::from_secs(10);
 /// same id is the likely cause.
 pub const TAKEN_OVER_TIMES: u32 = 3;
 
+/// Connections in a row that the server closed before they were stable, with one and the same
+/// publish unanswered: it is given up, unless somebody still waits for its outcome.
+pub const FATAL_TIMES: u8 = 20;
+
 /// While a server sends other packets, its answer may take this many times the reply timeout: it
 /// stands behind them in the stream.
 pub const REPLY_GRACE_FACTOR: u32 = 3;

@@ -23,6 +23,7 @@
 
 mod api;
 mod authentication;
+mod fatal;
 mod handshake;
 mod inbound;
 mod publish;
@@ -456,6 +457,7 @@ impl Client {
         let was_up = self.phase == Phase::Up;
         let up_since = self.connection.up_since;
         let stable = up_since.is_some_and(|since| now >= since + bounds::STABLE_AFTER);
+        self.suspect(by, stable);
         self.on_connection_lost(by);
         let aliases = std::mem::take(&mut self.connection.outbound_aliases);
         self.connection = Connection::default();
@@ -490,7 +492,8 @@ impl Client {
             return;
         }
         self.short_lives += 1;
-        if self.short_lives.is_multiple_of(bounds::TAKEN_OVER_TIMES) {
+        let is_explained = self.session.outgoing.values().any(|outgoing| outgoing.fatal > 1);
+        if self.short_lives.is_multiple_of(bounds::TAKEN_OVER_TIMES) && !is_explained {
             let id = self.client_id();
             self.notice(format!(
                 "the server has closed the connection soon after accepting it {} times in a row: \

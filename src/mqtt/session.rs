@@ -84,6 +84,8 @@ pub(super) struct Outgoing {
     pub(super) sending: Sending,
     /// Who wants to know the outcome.
     pub(super) waiter: Option<Waiter>,
+    /// Connections in a row that the server closed when it was the first without an answer.
+    pub(super) fatal: u8,
 }
 
 /// How far a publish has come. After PUBREC the message is gone, so it cannot be sent again.
@@ -505,6 +507,7 @@ fn restore_outgoing(value: &[u8]) -> Option<Outgoing> {
         is_unwanted: false,
         sending: Sending::Idle,
         waiter: None,
+        fatal: 0,
     })
 }
 

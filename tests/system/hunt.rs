@@ -80,7 +80,7 @@ impl<'a> Session<'a> {
             requests: BTreeMap::new(),
             aliases: BTreeMap::new(),
             steady: false,
-            loses: seed % 5 == 0,
+            loses: seed.is_multiple_of(5),
         }
     }
 

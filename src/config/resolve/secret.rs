@@ -32,7 +32,20 @@ pub(super) fn secret(
         }
         DeValue::Table(_) => {
             let section = line.table(key, kind, problems)?;
-            from_table(&section, folder, problems)
+            let secret = from_table(&section, folder, problems)?;
+            if kind != SectionKind::Password {
+                return Some(secret);
+            }
+            match tls::stated_lifetime(&section, problems) {
+                Some(_) if matches!(secret, Secret::Jwt(_)) => {
+                    problems
+                        .wrong(section.key_place("lifetime"), "the lifetime of a token is its own")
+                        .help("write it inside of `jwt`");
+                    Some(secret)
+                }
+                Some(lifetime) => Some(Secret::Lasting(Box::new(secret), lifetime)),
+                None => Some(secret),
+            }
         }
         _ => {
             let expected = match kind {
@@ -52,13 +65,14 @@ fn from_table(section: &Section<'_>, folder: &Path, problems: &mut Problems) -> 
         SectionKind::Password => "`env`, `file`, `command` and `jwt`",
         _ => "`env`, `file` and `command`",
     };
-    let given = section.kind.keys().iter().filter(|key| section.get(key).is_some()).count();
+    let is_given = |key: &&&str| **key != "lifetime" && section.get(key).is_some();
+    let given = section.kind.keys().iter().filter(is_given).count();
     if given > 1 {
         let message = format!("{} comes from one place only", section.kind.label());
         problems.wrong(section.place, message).help(format!("keep one of {choices}"));
         return None;
     }
-    if section.is_empty() {
+    if given == 0 && (section.is_empty() || section.get("lifetime").is_some()) {
         let message = format!("{} needs one of {choices}", section.kind.label());
         problems.missing(section.place, message);
     }
@@ -84,5 +98,12 @@ fn from_table(section: &Section<'_>, folder: &Path, problems: &mut Problems) -> 
             .wrong(place, "`command` must name a program")
             .help("for example `{ command = [\"prog\", \"arg\"] }`");
     }
-    Some(Secret::Command(words.iter().map(|word| word.value.to_owned()).collect()))
+    let mut words: Vec<String> = words.iter().map(|word| word.value.to_owned()).collect();
+    // A program without a slash is looked for in `PATH`.
+    if let Some(program) = words.first_mut()
+        && program.contains('/')
+    {
+        *program = folder.join(&*program).to_string_lossy().into_owned();
+    }
+    Some(Secret::Command(words))
 }

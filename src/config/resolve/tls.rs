@@ -134,8 +134,12 @@ fn alpn(section: &Section<'_>, problems: &mut Problems) -> Vec<String> {
 }
 
 fn lifetime(section: &Section<'_>, problems: &mut Problems) -> Duration {
-    let lifetime =
-        section.duration("lifetime", LIFETIME_MAX, problems).unwrap_or(Duration::from_secs(3600));
+    stated_lifetime(section, problems).unwrap_or(Duration::from_secs(3600))
+}
+
+/// The key `lifetime`, if it is there.
+pub(super) fn stated_lifetime(section: &Section<'_>, problems: &mut Problems) -> Option<Duration> {
+    let lifetime = section.duration("lifetime", LIFETIME_MAX, problems)?;
     if lifetime < LIFETIME_MIN || lifetime.subsec_nanos() != 0 {
         let message = format!(
             "`lifetime` must be whole seconds, {} at least, for the line connects again before it ends",
@@ -143,7 +147,7 @@ fn lifetime(section: &Section<'_>, problems: &mut Problems) -> Duration {
         );
         problems.wrong(section.key_place("lifetime"), message);
     }
-    lifetime
+    Some(lifetime)
 }
 
 /// `audience`, `issuer`, `subject` and `claims` in one.

@@ -46,7 +46,8 @@ pub(in crate::iotag) fn decode(datum: Option<&Datum<'_>>, encoding: EnvelopeEnco
     }
 }
 
-fn bytes(text: &str, encoding: EnvelopeEncoding) -> Result<Vec<u8>, String> {
+/// The bytes of a text.
+pub(in crate::iotag) fn bytes(text: &str, encoding: EnvelopeEncoding) -> Result<Vec<u8>, String> {
     let text: Cow<'_, str> = if text.contains(|character: char| character.is_ascii_whitespace()) {
         Cow::Owned(text.split_ascii_whitespace().collect())
     } else {

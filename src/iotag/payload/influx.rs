@@ -10,6 +10,77 @@ use crate::iotag::line_address::LineAddress;
 use crate::iotag::mapping::MappingReport;
 use line::{Line, Lines};
 
+/// A field of a series, for a survey.
+pub(in crate::iotag) struct SeriesField {
+    measurement: String,
+    tags: Vec<(String, String)>,
+    field: String,
+    /// `integer`, `number`, `boolean` or `text`.
+    pub(in crate::iotag) kind: &'static str,
+    pub(in crate::iotag) value: String,
+}
+
+impl SeriesField {
+    /// The tag address that reads it.
+    pub(in crate::iotag) fn address(&self) -> String {
+        let quoted = |name: &str| {
+            if name.contains([' ', ',', '=', '"', '\\']) {
+                format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\""))
+            } else {
+                name.to_owned()
+            }
+        };
+        let mut address = format!("LP={}", quoted(&self.measurement));
+        for (key, value) in &self.tags {
+            address.push_str(&format!(",{}={}", quoted(key), quoted(value)));
+        }
+        if self.field != "value" {
+            address.push_str(&format!(" {}", quoted(&self.field)));
+        }
+        address
+    }
+
+    /// Names for a tag, the last one first in importance.
+    pub(in crate::iotag) fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        if self.field != "value" {
+            names.push(self.field.clone());
+        }
+        names.extend(self.tags.iter().map(|(_, value)| value.clone()));
+        names.push(self.measurement.clone());
+        names
+    }
+}
+
+/// All fields of all lines; an error when a line is none.
+pub(in crate::iotag) fn series(payload: &[u8]) -> Result<Vec<SeriesField>, String> {
+    let mut found = Vec::new();
+    for (_, line) in Lines::of(payload) {
+        let Some(line) = Line::parse(line).map_err(|error| error.to_string())? else { continue };
+        let tags: Vec<(String, String)> =
+            line.tags.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+        for (field, datum) in &line.fields {
+            let (kind, value) = match datum {
+                Datum::Boolean(on) => ("boolean", on.to_string()),
+                Datum::Number(text) if text.contains(['.', 'e', 'E']) => {
+                    ("number", text.to_string())
+                }
+                Datum::Number(text) => ("integer", text.to_string()),
+                Datum::Text(text) => ("text", text.to_string()),
+                _ => continue,
+            };
+            found.push(SeriesField {
+                measurement: line.measurement.to_string(),
+                tags: tags.clone(),
+                field: field.to_string(),
+                kind,
+                value,
+            });
+        }
+    }
+    Ok(found)
+}
+
 /// The line protocol addresses of a station.
 #[derive(Default)]
 pub(in crate::iotag) struct InfluxPlan {

@@ -50,6 +50,20 @@ impl LppValue<'_> {
     }
 }
 
+impl LppValue<'_> {
+    /// Its parts with their names, as numbers.
+    pub(in crate::iotag) fn parts(&self) -> Vec<(&'static str, String)> {
+        let mut rest = self.bytes;
+        let mut parts = Vec::with_capacity(self.kind.parts.len());
+        for part in self.kind.parts {
+            let Some((own, after)) = rest.split_at_checked(usize::from(part.length)) else { break };
+            parts.push((part.name, number(own, part)));
+            rest = after;
+        }
+        parts
+    }
+}
+
 /// A number as it would be written, exactly.
 fn number(bytes: &[u8], part: &LppPart) -> String {
     let unsigned = bytes.iter().fold(0_i64, |number, byte| number << 8 | i64::from(*byte));

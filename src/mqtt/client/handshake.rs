@@ -292,6 +292,7 @@ impl Client {
                     self.connection.resumed_releases.insert(packet_id);
                     self.send_outgoing(now, packet_id)?;
                 }
+                Stage::Publish(_) if self.is_fatal(packet_id) => self.abandon_fatal(packet_id),
                 Stage::Publish(_) => self.connection.resend.push_back(packet_id),
                 // The server may know its id, and is told nothing more of it.
                 Stage::GivenUp => {}

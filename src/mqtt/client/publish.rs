@@ -226,6 +226,7 @@ impl Client {
             is_unwanted: false,
             sending: Sending::Idle,
             waiter: Some(waiter),
+            fatal: 0,
         };
         if self.persistent {
             outgoing.record = self.record(session::outgoing_change(packet_id, &outgoing));

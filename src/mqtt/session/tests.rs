@@ -30,6 +30,7 @@ fn outgoing(order: u64, stage: Stage) -> Outgoing {
         is_unwanted: false,
         sending,
         waiter: None,
+        fatal: 0,
     }
 }
 

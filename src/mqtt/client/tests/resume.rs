@@ -312,3 +312,54 @@ fn a_disconnect_keeps_the_session() {
     harness.receive(CONNACK_PRESENT);
     assert_eq!(harness.take_sent(), publish(0x3a, 1));
 }
+
+#[test]
+fn a_publish_that_ends_every_connection_is_given_up() {
+    let mut harness = resumable(persistent());
+    let (token, publication) = (PublishToken(1), publication("t", 1));
+    let deadline = harness.now + seconds(1);
+    harness.command(Command::Publish { token, publication, deadline });
+    harness.publish_durably(2, 1);
+    harness.wait(seconds(1));
+    assert!(matches!(harness.outcomes()[..], [(1, PublishOutcome::Uncertain(_))]));
+    for round in 1..=bounds::FATAL_TIMES {
+        harness.transmitted();
+        harness.lose();
+        assert_eq!(harness.has_notice("may this client publish there?"), round == 2);
+        harness.reconnect(CONNACK_PRESENT);
+        if round < bounds::FATAL_TIMES {
+            let again = [publish(0x3a, 1), publish(0x3a, 2)].concat();
+            assert_eq!(harness.take_sent(), again, "round {round}");
+        }
+    }
+    assert!(harness.has_notice("the publication on `t` is given up"));
+    // Only the one that stood in front.
+    assert_eq!(harness.take_sent(), publish(0x3a, 2));
+    assert!(harness.client.session.outgoing.keys().eq([&2]));
+    harness.receive(&ack(0x40, 2));
+    assert!(harness.client.session.outgoing.is_empty());
+}
+
+#[test]
+fn a_publish_is_not_given_up_while_connections_last_or_somebody_waits() {
+    let mut harness = resumable(persistent());
+    harness.publish_durably(1, 1);
+    for _ in 0..4 * bounds::FATAL_TIMES {
+        harness.transmitted();
+        harness.wait(bounds::STABLE_AFTER);
+        harness.lose();
+        harness.reconnect(CONNACK_PRESENT);
+        assert_eq!(harness.take_sent(), publish(0x3a, 1));
+    }
+    let mut harness = resumable(ClientOptions { reconnect_max: seconds(1), ..persistent() });
+    let (token, publication) = (PublishToken(1), publication("t", 1));
+    let deadline = harness.now + seconds(1000);
+    harness.command(Command::Publish { token, publication, deadline });
+    harness.durable();
+    for _ in 0..4 * bounds::FATAL_TIMES {
+        harness.transmitted();
+        harness.lose();
+        harness.reconnect(CONNACK_PRESENT);
+        assert_eq!(harness.take_sent(), publish(0x3a, 1));
+    }
+}
