@@ -65,6 +65,14 @@ const JSON: &str = r#"{"t":1744858463.25,"kind":"A","a":21.5,"big":9007199254740
 const SMALL: &str =
     r#"{"a":1,"values":{"id":"x","v":"4","n":-9223372036854775808,"t":5},"list":[]}"#;
 
+const LPP_TAGS: &[(&str, &str, &str)] = &[
+    ("Ai", "LPP=temperature_1", ""),
+    ("Ci", "LPP=accelerometer_2.y", "scale = 1000"),
+    ("Di", "LPP=digital_in_3", ""),
+    ("Ai", "LPP=gps_2.latitude", ""),
+    ("Ci", "RA=1:u16be", ""),
+];
+
 const FORMATS: &[Format] = &[
     Format {
         name: "json",
@@ -188,6 +196,23 @@ const FORMATS: &[Format] = &[
             ("TiR", "RA=0:i16be", ""),
         ],
         payloads: &[("\u{1}\u{2}\u{3}\u{4}abcdefghijkl\0\0", None), ("\0", None)],
+        packed: false,
+    },
+    Format {
+        name: "lpp",
+        keys: "payload_type = \"bytes\"",
+        tags: LPP_TAGS,
+        payloads: &[("\u{1}g\u{1}\u{10}\u{2}q\0\u{1}\0\u{2}\0\u{3}\u{3}\0\u{1}", None)],
+        packed: false,
+    },
+    Format {
+        name: "json with an envelope",
+        keys: "payload_type = \"json\"\nenvelope_payload = \"up.data\"\ntime_field_name = \"t\"\ntime_mask = \"UNIX\"",
+        tags: LPP_TAGS,
+        payloads: &[
+            (r#"{"t":1744858463,"up":{"data":"AWcBEAVnAP8="}}"#, None),
+            (r#"{"up":{"data":"AWcBEA","port":2}}"#, None),
+        ],
         packed: false,
     },
     Format {

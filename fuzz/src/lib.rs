@@ -13,7 +13,7 @@ use tagline::mqtt::frame::Header;
 use tagline::mqtt::packet::{Inbound, Outbound, Reply, TopicAlias};
 
 pub use client::{client, client_v5};
-pub use payload::{bytes, content, csv, influx, json, xml};
+pub use payload::{bytes, content, csv, envelope, influx, json, xml};
 pub use text::{
     config, json_address, json_path, line_address, protocol, time_mask, when, xml_address,
 };
@@ -138,7 +138,7 @@ fn check_round_trip(codec: &Codec, header: &Header, packet: &Bytes, inbound: &In
 }
 
 /// Every target by its name.
-pub const TARGETS: [(&str, fn(&[u8])); 20] = [
+pub const TARGETS: [(&str, fn(&[u8])); 21] = [
     ("bytes", bytes),
     ("client", client),
     ("client_v5", client_v5),
@@ -147,6 +147,7 @@ pub const TARGETS: [(&str, fn(&[u8])); 20] = [
     ("config", config),
     ("content", content),
     ("csv", csv),
+    ("envelope", envelope),
     ("frame", frame),
     ("influx", influx),
     ("json", json),

@@ -206,6 +206,31 @@ pub fn bytes(data: &[u8]) {
     assert_eq!((updates.len(), report.bad_payload), (10, None));
 }
 
+/// Cayenne LPP, as it is and in an envelope: what is wrong with the encoding concerns what is inside.
+pub fn envelope(data: &[u8]) {
+    const TAGS: [(&str, &str, &str); 5] = [
+        ("Ai", "LPP=temperature_1", ""),
+        ("Ci", "LPP=accelerometer_2.y", "scale = 1000"),
+        ("Di", "LPP=digital_in_3", ""),
+        ("Ai", "LPP=gps_2.latitude", ""),
+        ("Ci", "RA=1:u16be", ""),
+    ];
+    static PLAIN: LazyLock<Station> =
+        LazyLock::new(|| Station::new("payload_type = \"bytes\"", &TAGS));
+    static HEX: LazyLock<Station> = LazyLock::new(|| {
+        let keys = "payload_type = \"json\"\nenvelope_payload = \"d\"\nenvelope_encoding = \"hex\"";
+        Station::new(keys, &TAGS)
+    });
+    static BASE64: LazyLock<Station> = LazyLock::new(|| {
+        Station::new("payload_type = \"json\"\nenvelope_payload = \"d[].x\"", &TAGS)
+    });
+    let (plain, _) = PLAIN.map(data, None);
+    let hex: String = data.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(HEX.map(format!("{{\"d\":\"{hex}\"}}").as_bytes(), None).0, plain);
+    HEX.map(data, None);
+    BASE64.map(data, None);
+}
+
 /// Content Types, gzip, and every format under `auto`. The first byte says which Content Type, and
 /// whether what follows is to be packed first; up to a line end a Content Type may be written out.
 pub fn content(data: &[u8]) {
