@@ -16,6 +16,7 @@
 //! | `local_socket`, `command_line` | the socket, the commands, their exit codes |
 //! | `consumers`, `disk_full` | consumers that stop reading; a disk that takes nothing for a while |
 //! | `campaign` | random cuts and kills while numbered messages flow both ways |
+//! | `reload`, `tap` | another configuration while everything runs; messages as they come |
 //! | `scenarios` | hundreds of scenarios: both versions, every transport, under a strict broker |
 //! | `hunt` | random sessions over broken connections, in both versions and over every transport |
 //! | `secrets` | where secrets may be seen: nowhere |
@@ -71,11 +72,15 @@ mod outputs;
 mod recovery;
 #[path = "system/redundant.rs"]
 mod redundant;
+#[path = "system/reload.rs"]
+mod reload;
 #[path = "system/routing.rs"]
 mod routing;
 #[path = "system/scenarios/mod.rs"]
 mod scenarios;
 #[path = "system/secrets.rs"]
 mod secrets;
+#[path = "system/tap.rs"]
+mod tap;
 #[path = "system/writes.rs"]
 mod writes;

@@ -31,6 +31,8 @@ pub enum ClientError {
         code: i64,
         /// In words.
         message: String,
+        /// What a program may need; null: nothing.
+        data: Json,
     },
 }
 
@@ -84,6 +86,7 @@ impl Client {
                 return Err(ClientError::Refused {
                     code: answer["error"]["code"].as_i64().unwrap_or_default(),
                     message: answer["error"]["message"].as_str().unwrap_or_default().to_owned(),
+                    data: answer["error"]["data"].take(),
                 });
             }
             return Ok(answer["result"].take());

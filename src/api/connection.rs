@@ -5,19 +5,22 @@
 //! queue: a client that does not read holds up itself and nobody else.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::sync::Arc;
 
 use bytes::BytesMut;
+use serde_json::value::RawValue;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::protocol::{self, Call, REQUEST_BYTES_MAX, Request, RpcError};
+use super::protocol::{self, Call, REQUEST_BYTES_MAX, Request, RpcError, TapParams};
 use super::subscription::Ended;
-use super::{explain, requests, subscription};
+use super::{config, explain, requests, subscription, tap};
 use crate::hub::Hub;
+use crate::hub::taps::TapFilter;
 
 /// Lines that wait to be sent to a client.
 const OUTGOING_LINES_MAX: usize = 4;
@@ -25,7 +28,7 @@ const OUTGOING_LINES_MAX: usize = 4;
 /// `tag.write` requests of one client under way; one more is refused, `busy`.
 const WRITES_MAX: usize = 64;
 
-/// Subscriptions of one client; one more is refused, `busy`.
+/// Subscriptions and taps of one client; one more is refused, `busy`.
 const SUBSCRIPTIONS_MAX: usize = 256;
 
 /// Where lines to the client go.
@@ -144,31 +147,47 @@ impl Client {
                 let id = id.map(ToOwned::to_owned);
                 self.start_write(id, params)
             }
+            Ok(Call::Reload) => {
+                self.start(id, |hub| async move { config::reload(&hub).await });
+                None
+            }
+            Ok(Call::ConfigCheck) => {
+                self.start(id, |hub| async move { config::check(&hub).await });
+                None
+            }
             Ok(Call::Subscribe(params)) => {
-                match subscription::Subscription::open(hub, &params).await {
+                match subscription::Subscription::open(hub, params).await {
                     Err(error) => Some(protocol::answer(id, Err::<(), _>(error))),
-                    Ok(subscription) => {
-                        let number = self.last_subscription + 1;
-                        if self.subscriptions.len() >= SUBSCRIPTIONS_MAX {
-                            let why = format!("{SUBSCRIPTIONS_MAX} subscriptions at most");
-                            let error = RpcError::new(RpcError::BUSY, why);
-                            Some(protocol::answer(id, Err::<(), _>(error)))
-                        } else {
-                            self.last_subscription = number;
+                    Ok(subscription) => match self.next_subscription() {
+                        Err(error) => Some(protocol::answer(id, Err::<(), _>(error))),
+                        Ok(number) => {
                             // The answer first, then what it announces.
                             let result = subscription.announce(number);
                             if id.is_some() {
                                 self.send(protocol::answer(id, Ok(result))).await?;
                             }
                             let running = subscription.run(number, self.outgoing.clone());
-                            let task = self.tasks.spawn(running);
-                            self.subscriptions.insert(number, task);
+                            self.run_subscription(number, running);
                             None
                         }
+                    },
+                }
+            }
+            Ok(Call::Tap(params)) => {
+                let TapParams { line, station, topic } = params;
+                match self.start_tap(TapFilter { line, station, topic }) {
+                    Err(error) => Some(protocol::answer(id, Err::<(), _>(error))),
+                    Ok((number, running)) => {
+                        if id.is_some() {
+                            let result = serde_json::json!({ "subscription": number });
+                            self.send(protocol::answer(id, Ok(result))).await?;
+                        }
+                        self.run_subscription(number, running);
+                        None
                     }
                 }
             }
-            Ok(Call::Unsubscribe(params)) => {
+            Ok(Call::Unsubscribe(params) | Call::Untap(params)) => {
                 let result = match self.subscriptions.remove(&params.subscription) {
                     Some(task) => {
                         task.abort();
@@ -189,9 +208,56 @@ impl Client {
         }
     }
 
+    /// Answers later what takes its time.
+    fn start<F, A>(&mut self, id: Option<&RawValue>, work: F)
+    where
+        F: FnOnce(Arc<Hub>) -> A,
+        A: Future<Output = Result<serde_json::Value, RpcError>> + Send + 'static,
+    {
+        let id = id.map(ToOwned::to_owned);
+        let outgoing = self.outgoing.clone();
+        let work = work(Arc::clone(&self.hub));
+        self.tasks.spawn(async move {
+            let result = work.await;
+            if let Some(id) = id {
+                let _ = outgoing.send(protocol::answer(Some(&id), result)).await;
+            }
+            Ended::InOrder
+        });
+    }
+
+    fn next_subscription(&mut self) -> Result<u64, RpcError> {
+        if self.subscriptions.len() >= SUBSCRIPTIONS_MAX {
+            let why = format!("{SUBSCRIPTIONS_MAX} subscriptions at most");
+            return Err(RpcError::new(RpcError::BUSY, why));
+        }
+        self.last_subscription += 1;
+        Ok(self.last_subscription)
+    }
+
+    fn run_subscription(
+        &mut self,
+        number: u64,
+        running: impl Future<Output = Ended> + Send + 'static,
+    ) {
+        let task = self.tasks.spawn(running);
+        self.subscriptions.insert(number, task);
+    }
+
+    /// A tap that takes messages from here on.
+    fn start_tap(
+        &mut self,
+        filter: TapFilter,
+    ) -> Result<(u64, impl Future<Output = Ended> + Send + 'static), RpcError> {
+        let number = self.next_subscription()?;
+        let invalid = |why| RpcError::new(RpcError::INVALID_PARAMS, why);
+        let tap = self.hub.open_tap(filter).map_err(invalid)?;
+        Ok((number, tap::run(tap, number, self.outgoing.clone())))
+    }
+
     fn start_write(
         &mut self,
-        id: Option<Box<serde_json::value::RawValue>>,
+        id: Option<Box<RawValue>>,
         params: protocol::WriteParams,
     ) -> Option<Vec<u8>> {
         let Ok(permit) = Arc::clone(&self.writes).try_acquire_owned() else {

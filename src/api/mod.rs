@@ -3,11 +3,13 @@
 //! It knows the hub and nothing of MQTT.
 
 pub mod client;
+mod config;
 mod connection;
 mod explain;
 pub mod protocol;
 mod requests;
 mod subscription;
+mod tap;
 
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};

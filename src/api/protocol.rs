@@ -37,6 +37,8 @@ impl RpcError {
     pub const NO_SUCH_TAG: i32 = -32001;
     /// Too much at once.
     pub const BUSY: i32 = -32005;
+    /// The configuration on disk has mistakes.
+    pub const CONFIGURATION: i32 = -32020;
     /// The journal does not reach back to the token.
     pub const TOKEN_TOO_OLD: i32 = -32010;
 
@@ -78,6 +80,26 @@ pub enum Call {
     StationSet(StationSetParams),
     /// `process.status`.
     ProcessStatus,
+    /// `config.reload`.
+    Reload,
+    /// `config.check`.
+    ConfigCheck,
+    /// `message.tap`.
+    Tap(TapParams),
+    /// `message.untap`.
+    Untap(UnsubscribeParams),
+}
+
+/// Parameters of `message.tap`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TapParams {
+    /// Messages of this line only.
+    pub line: Option<String>,
+    /// Messages that this station takes only.
+    pub station: Option<String>,
+    /// Messages that this topic filter matches only.
+    pub topic: Option<String>,
 }
 
 /// Parameters of `tag.read`.
@@ -256,7 +278,11 @@ fn parse_call(method: &str, params: Option<&RawValue>) -> Result<Call, RpcError>
         "process.status" => Ok(Call::ProcessStatus),
         "station.set" => parse_params(method, params).map(Call::StationSet),
         "tag.explain" => parse_params(method, params).map(Call::Explain),
-        "message.tap" | "config.reload" | "config.check" | "write.status" => {
+        "config.reload" => Ok(Call::Reload),
+        "config.check" => Ok(Call::ConfigCheck),
+        "message.tap" => parse_params(method, params).map(Call::Tap),
+        "message.untap" => parse_params(method, params).map(Call::Untap),
+        "write.status" => {
             Err(RpcError::new(RpcError::NO_SUCH_METHOD, format!("`{method}` is not supported yet")))
         }
         _ => Err(RpcError::new(RpcError::NO_SUCH_METHOD, format!("there is no method `{method}`"))),

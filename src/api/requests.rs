@@ -44,7 +44,7 @@ pub(super) fn resolve(hub: &Hub, names: &[String]) -> Vec<Named> {
         if let Some(tag) = hub.tag_named(name) {
             found.push(Named::Tag(tag));
         } else if is_pattern(name) {
-            found.extend(hub.tags_matching(name, None).map(Named::Tag));
+            found.extend(hub.tags_matching(name).into_iter().map(Named::Tag));
         } else {
             found.push(Named::Unknown(name.clone()));
         }
@@ -85,6 +85,7 @@ struct Values<'a> {
 impl Serialize for Values<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut readings = self.readings.iter();
+        let config = self.hub.config();
         let mut list = serializer.serialize_seq(Some(self.named.len()))?;
         for named in self.named {
             match named {
@@ -94,7 +95,7 @@ impl Serialize for Values<'_> {
                 }
                 Named::Tag(_) => {
                     let Some(reading) = readings.next() else { break };
-                    let name = &self.hub.config().tags[reading.tag.0 as usize].name;
+                    let name = &config.tags[reading.tag.0 as usize].name;
                     list.serialize_element(&Vtq { name, seq: reading.seq, value: &reading.value })?;
                 }
             }
@@ -119,14 +120,14 @@ pub(super) fn browse(hub: &Hub, params: &BrowseParams) -> Result<Json, RpcError>
         return Err(RpcError::new(RpcError::INVALID_PARAMS, "`limit` is 0"));
     }
     let pattern = params.pattern.as_deref().unwrap_or("*");
-    let mut matching = hub.tags_matching(pattern, params.after.as_deref()).filter(|tag| {
-        let tag = &config.tags[tag.0 as usize];
+    let (found, more) = hub.browse(pattern, params.after.as_deref(), limit, |tag| {
+        // A tag that a reload has just added is for the next request.
+        let Some(tag) = config.tags.get(tag.0 as usize) else { return false };
         station.is_none_or(|station| tag.station == station)
             && line.is_none_or(|line| config.stations[tag.station.0 as usize].line == line)
     });
-    let tags: Vec<Json> = matching
-        .by_ref()
-        .take(limit)
+    let tags: Vec<Json> = found
+        .into_iter()
         .map(|id| {
             let tag = &config.tags[id.0 as usize];
             let station = &config.stations[tag.station.0 as usize];
@@ -141,31 +142,22 @@ pub(super) fn browse(hub: &Hub, params: &BrowseParams) -> Result<Json, RpcError>
             })
         })
         .collect();
-    let next = match matching.next() {
-        Some(_) => tags.last().map(|tag| tag["name"].clone()),
-        None => None,
-    };
+    let next = if more { tags.last().map(|tag| tag["name"].clone()) } else { None };
     Ok(json!({ "tags": tags, "next": next }))
 }
 
 fn line_named(hub: &Hub, name: &str) -> Result<LineId, RpcError> {
-    (0u32..)
-        .zip(&hub.config().lines)
-        .find(|(_, line)| &*line.name == name)
-        .map(|(id, _)| LineId(id))
-        .ok_or_else(|| {
-            RpcError::new(RpcError::INVALID_PARAMS, format!("there is no line `{name}`"))
-        })
+    let config = hub.config();
+    config.live_lines().find(|(_, line)| &*line.name == name).map(|(id, _)| id).ok_or_else(|| {
+        RpcError::new(RpcError::INVALID_PARAMS, format!("there is no line `{name}`"))
+    })
 }
 
 fn station_named(hub: &Hub, name: &str) -> Result<StationId, RpcError> {
-    (0u32..)
-        .zip(&hub.config().stations)
-        .find(|(_, station)| &*station.name == name)
-        .map(|(id, _)| StationId(id))
-        .ok_or_else(|| {
-            RpcError::new(RpcError::INVALID_PARAMS, format!("there is no station `{name}`"))
-        })
+    let config = hub.config();
+    config.live_stations().find(|(_, station)| &*station.name == name).map(|(id, _)| id).ok_or_else(
+        || RpcError::new(RpcError::INVALID_PARAMS, format!("there is no station `{name}`")),
+    )
 }
 
 /// `timeout_s` as a duration.
@@ -211,10 +203,11 @@ pub(super) async fn write_outcomes(started: StartedWrites) -> Json {
 
 /// `line.list`.
 pub(super) fn lines(hub: &Hub) -> Json {
-    let lines: Vec<Json> = (0u32..)
-        .zip(&hub.config().lines)
+    let config = hub.config();
+    let lines: Vec<Json> = config
+        .live_lines()
         .map(|(id, line)| {
-            let status: LineStatus = hub.line_status(LineId(id), |status| status.clone());
+            let status: LineStatus = hub.line_status(id, |status| status.clone());
             let path = status.leading();
             let mut shown = json!({
                 "name": &*line.name,
@@ -289,10 +282,10 @@ fn tls(tls: &TlsSummary) -> Json {
 /// `station.list`.
 pub(super) fn stations(hub: &Hub) -> Json {
     let config = hub.config();
-    let stations: Vec<Json> = (0u32..)
-        .zip(&config.stations)
+    let stations: Vec<Json> = config
+        .live_stations()
         .map(|(id, station)| {
-            let status: StationStatus = hub.station_status(StationId(id), |status| status.clone());
+            let status: StationStatus = hub.station_status(id, |status| status.clone());
             json!({
                 "name": &*station.name,
                 "line": &*config.lines[station.line.0 as usize].name,
@@ -343,11 +336,10 @@ pub(super) async fn set_station(hub: &Hub, params: &StationSetParams) -> Result<
 /// `process.status`.
 pub(super) fn process(hub: &Hub) -> Json {
     let config = hub.config();
-    let up = (0u32..)
-        .zip(&config.lines)
-        .filter(|(id, _)| {
-            hub.line_status(LineId(*id), |status| status.leading().connected_since.is_some())
-        })
+    let [lines, stations, tags] = config.counts();
+    let up = config
+        .live_lines()
+        .filter(|(id, _)| hub.line_status(*id, |status| status.leading().connected_since.is_some()))
         .count();
     let [good, uncertain, bad] = hub.count_by_quality();
     let store = hub.store_status();
@@ -359,9 +351,9 @@ pub(super) fn process(hub: &Hub) -> Json {
         "started": time(Some(hub.started())),
         "uptime_s": uptime.as_secs(),
         "config": config.folder.display().to_string(),
-        "lines": { "total": config.lines.len(), "up": up },
-        "stations": { "total": config.stations.len() },
-        "tags": { "total": config.tags.len(), "good": good, "uncertain": uncertain, "bad": bad },
+        "lines": { "total": lines, "up": up },
+        "stations": { "total": stations },
+        "tags": { "total": tags, "good": good, "uncertain": uncertain, "bad": bad },
         "store": {
             "state": if store.error.is_some() { "error" } else { "ok" },
             "error": store.error,

@@ -5,6 +5,7 @@
 //! taken the last ones. Changes that the disk does not take are sent with `"durable": false` and the
 //! token of the last one that is on disk: `docs/decisions/0015-disk-full.md`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -22,13 +23,25 @@ use crate::store::StoreError;
 /// Changes in one notification.
 const NOTIFICATION_CHANGES_MAX: usize = 500;
 
+/// Names in one notification.
+const NAMES_MAX: usize = 1000;
+
 /// Bytes of text in one notification, unless a single value has more.
 const NOTIFICATION_BYTES_MAX: usize = 1 << 20;
 
 /// A subscription that is about to run.
 pub(super) struct Subscription {
     hub: Arc<Hub>,
+    /// As the client gave them: a reload may give them other tags.
+    names: Vec<String>,
+    /// Generation of the configuration that they were looked up in.
+    generation: u64,
+    /// Tags whose changes count, those that are retired too: there may be some on the way.
     wanted: TagSet,
+    /// Tags that have the names now.
+    present: TagSet,
+    /// What the client is to learn of a reload once it has all changes before it.
+    told: Option<Listed>,
     /// Current values that come first, as they were when the client asked: every change since is
     /// sent.
     first: Vec<Reading>,
@@ -51,19 +64,47 @@ pub(super) enum Ended {
     Interrupted,
 }
 
+/// Tags that a subscription has gained and lost.
+struct Listed {
+    /// Number of the last change before.
+    since_seq: u64,
+    added: BTreeSet<Arc<str>>,
+    removed: BTreeSet<Arc<str>>,
+}
+
+#[derive(Clone, Default)]
 struct TagSet(Vec<u64>);
 
 impl TagSet {
-    fn new(tags: &[TagId], all: usize) -> Self {
-        let mut bits = vec![0; all.div_ceil(64)];
+    fn new(tags: &[TagId]) -> Self {
+        let mut set = Self::default();
         for tag in tags {
-            bits[tag.0 as usize / 64] |= 1 << (tag.0 % 64);
+            let word = tag.0 as usize / 64;
+            if set.0.len() <= word {
+                set.0.resize(word + 1, 0);
+            }
+            set.0[word] |= 1 << (tag.0 % 64);
         }
-        Self(bits)
+        set
     }
 
     fn contains(&self, tag: TagId) -> bool {
         self.0.get(tag.0 as usize / 64).is_some_and(|bits| bits >> (tag.0 % 64) & 1 == 1)
+    }
+
+    fn extend(&mut self, other: &Self) {
+        self.0.resize(self.0.len().max(other.0.len()), 0);
+        self.0.iter_mut().zip(&other.0).for_each(|(bits, more)| *bits |= more);
+    }
+
+    /// Tags that are here and not there.
+    fn without<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = TagId> + 'a {
+        let words = (0u32..)
+            .zip(&self.0)
+            .map(|(word, bits)| (word, bits & !other.0.get(word as usize).copied().unwrap_or(0)));
+        words.filter(|(_, bits)| *bits != 0).flat_map(|(word, bits)| {
+            (0..64).filter(move |bit| bits >> bit & 1 == 1).map(move |bit| TagId(word * 64 + bit))
+        })
     }
 }
 
@@ -76,19 +117,22 @@ struct Changed {
 
 impl Subscription {
     /// Checks the request and finds its place.
-    pub(super) async fn open(hub: &Arc<Hub>, params: &SubscribeParams) -> Result<Self, RpcError> {
+    pub(super) async fn open(hub: &Arc<Hub>, params: SubscribeParams) -> Result<Self, RpcError> {
+        let SubscribeParams { names, after } = params;
+        // Before the look: a reload during it is looked at again.
+        let (generation, _) = hub.generation();
         let mut tags = Vec::new();
-        for named in resolve(hub, &params.names) {
+        for named in resolve(hub, &names) {
             match named {
                 Named::Tag(tag) => tags.push(tag),
                 Named::Unknown(name) => return Err(no_such_tag(&name)),
             }
         }
-        let wanted = TagSet::new(&tags, hub.config().tags.len());
+        let present = TagSet::new(&tags);
         // By place, and each once, however many patterns name it.
         tags.sort_unstable();
         tags.dedup();
-        let place = match params.after {
+        let place = match after {
             After::Now => hub.feed().durable_seq(),
             After::Oldest => lost_until(hub).await?,
             After::Token(token) => {
@@ -96,15 +140,26 @@ impl Subscription {
                 token
             }
         };
-        let (first, seq) = match params.after {
+        let (first, seq) = match after {
             After::Now => hub.snapshot(&tags),
             After::Oldest | After::Token(_) => (Vec::new(), place),
         };
         // Values may be ahead of the disk, the token never is: the changes up to `seq` are in the
         // values and are not repeated, but the token stays behind until they are durable.
         let after_snapshot = seq.max(place);
-        let hub = Arc::clone(hub);
-        Ok(Self { hub, wanted, first, after_snapshot, place, shown: 0, owes_token: false })
+        Ok(Self {
+            hub: Arc::clone(hub),
+            names,
+            generation,
+            wanted: present.clone(),
+            present,
+            told: None,
+            first,
+            after_snapshot,
+            place,
+            shown: 0,
+            owes_token: false,
+        })
     }
 
     /// The answer to the request.
@@ -134,6 +189,7 @@ impl Subscription {
     async fn serve(&mut self, number: u64, outgoing: &Outgoing) -> Result<(), Stop> {
         // Wakes are seen from here on, so that none falls between a look and a wait.
         let mut durable = self.hub.feed().watch();
+        let mut generations = self.hub.generations();
         let current: Vec<Changed> = std::mem::take(&mut self.first)
             .into_iter()
             // A tag that nothing has happened to is no change.
@@ -143,10 +199,18 @@ impl Subscription {
         self.send(number, outgoing, &current, Token::At(self.place)).await?;
         loop {
             durable.borrow_and_update();
+            generations.borrow_and_update();
             let read = self.hub.feed().read_after(self.place, self.shown, FEED_READ_MAX);
+            // Behind the read: whatever it has of tags that a reload added is recognised.
+            self.follow_reload();
             let (changes, place) = match read {
                 FeedRead::UpToDate => {
-                    durable.changed().await.map_err(|_| Stop::Gone)?;
+                    self.tell(number, outgoing).await?;
+                    let woken = tokio::select! {
+                        woken = durable.changed() => woken,
+                        woken = generations.changed() => woken,
+                    };
+                    woken.map_err(|_| Stop::Gone)?;
                     continue;
                 }
                 FeedRead::Provisional(blocks) => {
@@ -167,6 +231,7 @@ impl Subscription {
                     self.send_token(number, outgoing).await?;
                 }
             }
+            self.tell(number, outgoing).await?;
         }
     }
 
@@ -180,6 +245,74 @@ impl Subscription {
         let changes = blocks.iter().flat_map(|block| block.iter());
         let wanted = changes.filter(|change| change.seq > seen && self.wanted.contains(change.tag));
         wanted.map(|it| Changed { tag: it.tag, seq: it.seq, value: it.value.clone() }).collect()
+    }
+
+    /// Looks the names up again if another configuration is in force.
+    fn follow_reload(&mut self) {
+        let (generation, since_seq) = self.hub.generation();
+        if generation == self.generation {
+            return;
+        }
+        self.generation = generation;
+        let named = resolve(&self.hub, &self.names).into_iter().filter_map(|named| match named {
+            Named::Tag(tag) => Some(tag),
+            // It may come back.
+            Named::Unknown(_) => None,
+        });
+        let present = TagSet::new(&named.collect::<Vec<_>>());
+        let config = self.hub.config();
+        let name = |tag: TagId| Arc::clone(&config.tags[tag.0 as usize].name);
+        let added: BTreeSet<Arc<str>> = present.without(&self.present).map(name).collect();
+        let removed: BTreeSet<Arc<str>> = self.present.without(&present).map(name).collect();
+        self.wanted.extend(&present);
+        self.present = present;
+        // What has another type has another id, but for the client it is the same tag.
+        let gained = added.difference(&removed).cloned();
+        let lost = removed.difference(&added).cloned();
+        let mut told = self.told.take().unwrap_or(Listed {
+            since_seq,
+            added: BTreeSet::new(),
+            removed: BTreeSet::new(),
+        });
+        told.since_seq = since_seq;
+        for name in gained {
+            if !told.removed.remove(&name) {
+                told.added.insert(name);
+            }
+        }
+        for name in lost {
+            if !told.added.remove(&name) {
+                told.removed.insert(name);
+            }
+        }
+        self.told = Some(told).filter(|told| !told.added.is_empty() || !told.removed.is_empty());
+    }
+
+    /// Says what a reload has made of the subscription, behind the last change before it.
+    async fn tell(&mut self, number: u64, outgoing: &Outgoing) -> Result<(), Stop> {
+        let Some(Listed { added, removed, .. }) =
+            self.told.take_if(|told| told.since_seq <= self.place.max(self.shown))
+        else {
+            return Ok(());
+        };
+        #[derive(Serialize)]
+        struct Params<'a> {
+            subscription: u64,
+            added: &'a [Arc<str>],
+            removed: &'a [Arc<str>],
+        }
+        let (added, removed): (Vec<_>, Vec<_>) =
+            (added.into_iter().collect(), removed.into_iter().collect());
+        let (mut added, mut removed) = (&added[..], &removed[..]);
+        while !added.is_empty() || !removed.is_empty() {
+            let (now_added, later_added) = added.split_at(added.len().min(NAMES_MAX));
+            let (now_removed, later_removed) = removed.split_at(removed.len().min(NAMES_MAX));
+            let params = Params { subscription: number, added: now_added, removed: now_removed };
+            let line = protocol::notification("subscription.changed", params);
+            outgoing.send(line).await.map_err(|_| Stop::Gone)?;
+            (added, removed) = (later_added, later_removed);
+        }
+        Ok(())
     }
 
     /// The next changes from disk, and the place behind them.
@@ -209,7 +342,7 @@ impl Subscription {
             .into_iter()
             .filter(|entry| entry.seq > seen)
             .filter_map(|entry| {
-                let tag = self.hub.tag_named(&entry.name)?;
+                let tag = self.hub.tag_ever_named(&entry.name)?;
                 let wanted = self.wanted.contains(tag);
                 wanted.then_some(Changed { tag, seq: entry.seq, value: entry.value })
             })
@@ -356,9 +489,10 @@ struct Changes<'a> {
 
 impl Serialize for Changes<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let config = self.hub.config();
         let mut list = serializer.serialize_seq(Some(self.changes.len()))?;
         for change in self.changes {
-            let name = &self.hub.config().tags[change.tag.0 as usize].name;
+            let name = &config.tags[change.tag.0 as usize].name;
             list.serialize_element(&Vtq { name, seq: change.seq, value: &change.value })?;
         }
         list.end()

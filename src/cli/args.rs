@@ -121,6 +121,57 @@ Examples:
     Import(Import),
     /// Print the state of the process, its lines and its stations
     Status,
+    /// Load the configuration again and put it in force, while everything runs
+    #[command(after_help = "\
+Only what changed is changed: lines whose connection stays described as it was keep it. A configuration
+with mistakes changes nothing; all mistakes are printed, and the exit status is 2.
+SIGHUP to the process does the same.
+
+Examples:
+  tagline reload
+  tagline reload --check             only say what it would change
+  tagline --json reload | jq .tags.counts")]
+    Reload(Reload),
+    /// Print the messages of brokers as they come
+    #[command(after_help = "\
+Every message that a line receives, also those that no station takes (`-`). What the terminal
+cannot take in time is left out and counted.
+
+Examples:
+  tagline tap
+  tagline tap --topic 'site/+/data'
+  tagline tap --line plant --count 10
+  tagline tap --station pump1 --for 1m
+  tagline --json tap | jq -c '[.topic, .payload]'")]
+    Tap(Tap),
+}
+
+/// `reload`.
+#[derive(Debug, Args)]
+pub(super) struct Reload {
+    /// Change nothing: say what a reload would change, or what is wrong
+    #[arg(long)]
+    pub(super) check: bool,
+}
+
+/// `tap`.
+#[derive(Debug, Args)]
+pub(super) struct Tap {
+    /// Messages of this line only
+    #[arg(long, value_name = "NAME")]
+    pub(super) line: Option<String>,
+    /// Messages that this station takes only
+    #[arg(long, value_name = "NAME")]
+    pub(super) station: Option<String>,
+    /// Messages that this topic filter (`+`, `#`) matches only
+    #[arg(long, value_name = "FILTER")]
+    pub(super) topic: Option<String>,
+    /// Stop after this long, for instance `10s`
+    #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
+    pub(super) duration: Option<std::time::Duration>,
+    /// Stop after this many messages
+    #[arg(long, value_name = "NUMBER")]
+    pub(super) count: Option<u64>,
 }
 
 /// Names of tags.

@@ -11,8 +11,10 @@ mod explain;
 mod files;
 mod import;
 mod query;
+mod reload;
 mod run;
 mod table;
+mod tap;
 
 use std::process::ExitCode;
 
@@ -39,6 +41,8 @@ pub fn main() -> ExitCode {
         Command::Discover(wanted) => discover::discover(&global, &wanted),
         Command::Import(wanted) => import::import(&global, &wanted),
         Command::Status => query::status(&global),
+        Command::Reload(wanted) => reload::reload(&global, &wanted),
+        Command::Tap(wanted) => tap::tap(&global, &wanted),
     };
     exit::code(done)
 }

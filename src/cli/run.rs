@@ -10,23 +10,22 @@ use crate::logging;
 
 /// Runs the process until it is told to stop.
 pub(super) fn run(global: &Global) -> Result<(), Failure> {
-    let mut config = check::load(global)?;
-    if let Some(socket) = &global.socket {
-        config.socket.path.clone_from(socket);
-    }
+    let config = check::load(global)?;
     logging::start(global.log.as_deref(), &config.process.log).map_err(Failure::Configuration)?;
-    runtime()?.block_on(async {
+    let runtime = runtime()?;
+    let done = runtime.block_on(async {
         // Before anything starts, so that no signal falls between.
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hangup = signal(SignalKind::hangup())?;
-        let daemon = Daemon::start(config).map_err(Failure::Failed)?;
+        let daemon = Daemon::start_at(config, global.socket.clone()).map_err(Failure::Failed)?;
         loop {
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
                 _ = hangup.recv() => {
-                    tracing::warn!("SIGHUP: reloading is not supported yet; restart the process");
+                    tracing::info!("SIGHUP: reloading the configuration");
+                    daemon.reload();
                 }
             }
         }
@@ -36,7 +35,10 @@ pub(super) fn run(global: &Global) -> Result<(), Failure> {
             _ = terminate.recv() => Err(Failure::Failed("stopped at once".into())),
             _ = interrupt.recv() => Err(Failure::Failed("stopped at once".into())),
         }
-    })
+    });
+    // A reload or a secret on a drive that hangs must not keep it from ending.
+    runtime.shutdown_background();
+    done
 }
 
 /// The runtime of everything that waits.

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::diff::Retired;
 use super::document::{self, Section};
 use super::keys::SectionKind;
 use super::raw_tag::{self, RawTag};
@@ -27,7 +28,7 @@ pub fn load(path: &Path) -> Result<Config, Vec<Diagnostic>> {
         Err(diagnostic) => return Err(vec![diagnostic]),
     };
     let mut work = Work::default();
-    let config = load_all(&folder, &main, &mut work);
+    let config = load_all(path, &folder, &main, &mut work);
     if work.problems.is_empty() {
         Ok(config)
     } else {
@@ -95,7 +96,7 @@ fn locate(path: &Path) -> Result<(PathBuf, PathBuf), Diagnostic> {
     }
 }
 
-fn load_all(folder: &Path, main: &Path, work: &mut Work) -> Config {
+fn load_all(path: &Path, folder: &Path, main: &Path, work: &mut Work) -> Config {
     let main_file = read(&folder.join(main.file_name().unwrap_or_default()), main.into(), work);
     let text = Arc::clone(&work.sources.file(main_file).text);
     let table = document::parse(main_file, &text, &mut work.problems);
@@ -131,12 +132,14 @@ fn load_all(folder: &Path, main: &Path, work: &mut Work) -> Config {
     tags.outputs.check(&tags.tags, &mut work.problems);
     Config {
         folder: folder.to_path_buf(),
+        path: path.to_path_buf(),
         process,
         socket,
         journal,
         lines: lines.lines,
         stations: stations.entries.into_iter().filter_map(|entry| entry.station).collect(),
         tags: tags.tags,
+        retired: Retired::default(),
     }
 }
 

@@ -12,6 +12,7 @@
 
 mod cells;
 pub mod diagnostic;
+pub mod diff;
 mod document;
 mod keys;
 mod load;
@@ -29,7 +30,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::iotag::{Station, Tag};
+use crate::iotag::{LineId, Station, StationId, Tag, TagId};
 use crate::qos::Qos;
 
 pub use diagnostic::Diagnostic;
@@ -42,18 +43,71 @@ pub use render::render;
 pub struct Config {
     /// The folder of `tagline.toml`; every relative path has been joined to it.
     pub folder: PathBuf,
+    /// What it was loaded from, and is loaded from again: that folder, or the file.
+    pub path: PathBuf,
     /// `[process]`.
     pub process: Process,
     /// `[socket]`.
     pub socket: Socket,
     /// `[journal]`.
     pub journal: Journal,
-    /// `[[line]]`, in file order; a `LineId` is a position here.
+    /// `[[line]]`, in file order and then as reloads added them; a `LineId` is a position here.
     pub lines: Vec<Line>,
-    /// All stations, files in name order; a `StationId` is a position here.
+    /// All stations, as the lines; a `StationId` is a position here.
     pub stations: Vec<Station>,
-    /// All tags, files in name order; a `TagId` is a position here.
+    /// All tags, as the lines; a `TagId` is a position here.
     pub tags: Vec<Tag>,
+    /// Ids that reloads have left behind; empty in what [`load`] gives.
+    retired: diff::Retired,
+}
+
+impl Config {
+    /// The lines that there are.
+    pub fn live_lines(&self) -> impl Iterator<Item = (LineId, &Line)> {
+        let all = (0u32..).map(LineId).zip(&self.lines);
+        all.filter(|(id, _)| !self.is_retired_line(*id))
+    }
+
+    /// The stations that there are.
+    pub fn live_stations(&self) -> impl Iterator<Item = (StationId, &Station)> {
+        let all = (0u32..).map(StationId).zip(&self.stations);
+        all.filter(|(id, _)| !self.is_retired_station(*id))
+    }
+
+    /// The stations of a line.
+    pub fn stations_of(&self, line: LineId) -> impl Iterator<Item = (StationId, &Station)> {
+        self.live_stations().filter(move |(_, station)| station.line == line)
+    }
+
+    /// The tags that there are.
+    pub fn live_tags(&self) -> impl Iterator<Item = (TagId, &Tag)> {
+        let all = (0u32..).map(TagId).zip(&self.tags);
+        all.filter(|(id, _)| !self.is_retired_tag(*id))
+    }
+
+    /// How many lines, stations and tags there are.
+    pub fn counts(&self) -> [usize; 3] {
+        [
+            self.lines.len() - self.retired.lines.len(),
+            self.stations.len() - self.retired.stations.len(),
+            self.tags.len() - self.retired.tags.len(),
+        ]
+    }
+
+    /// Whether a reload has left this line behind.
+    pub fn is_retired_line(&self, line: LineId) -> bool {
+        self.retired.lines.contains(&line.0)
+    }
+
+    /// Whether a reload has left this station behind.
+    pub fn is_retired_station(&self, station: StationId) -> bool {
+        self.retired.stations.contains(&station.0)
+    }
+
+    /// Whether a reload has left this tag behind.
+    pub fn is_retired_tag(&self, tag: TagId) -> bool {
+        self.retired.tags.contains(&tag.0)
+    }
 }
 
 /// `[process]`.

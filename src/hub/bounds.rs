@@ -50,3 +50,7 @@ pub const REDELIVERIES_KNOWN_MAX: usize = 4096;
 /// Messages that the store knows of a redundant line at least, paired or not: those that a server
 /// may send again after a restart because it has not seen our PUBACK.
 pub const DUPLICATE_NOTES_LOGGED_MIN: usize = 1024;
+
+/// Bytes of messages that wait for one `message.tap`, unless a single message has more. Full: messages
+/// are lost for that client, and counted.
+pub const TAP_BYTES_MAX: usize = 4 << 20;

@@ -19,23 +19,27 @@ pub mod explain;
 pub mod feed;
 mod names;
 mod outputs;
+pub mod reload;
+mod setup;
 pub mod stations;
 pub mod status;
+pub mod taps;
 pub mod writer;
 pub mod writes;
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use arc_swap::{ArcSwap, Guard};
 use tokio::sync::{mpsc, watch};
 
 use crate::config::Config;
 use crate::iotag::table::TagTable;
-use crate::iotag::{LineId, Reason, StationId, TagAddress, TagId, TagUpdate, TagValue, Timestamp};
+use crate::iotag::{LineId, Reason, StationId, TagId, TagUpdate, TagValue, Timestamp};
 use crate::store::{Change, Commit, Recovered, SessionRecord, Store, StoreError};
 
-use bounds::{LINE_COMMANDS_MAX, SEQ_SKIPPED_AT_START};
+use bounds::SEQ_SKIPPED_AT_START;
 use feed::Feed;
-use names::NameIndex;
+use setup::{LineLink, Setup};
 use status::{LineStatus, PathId, PathStatus, StationStatus};
 pub use writes::{Confirm, LineCommand, Publish, WriteError, WriteOutcome, WriteResult};
 
@@ -76,22 +80,19 @@ pub struct StoreStatus {
 
 /// Shared by lines, socket and store; see the module.
 pub struct Hub {
-    config: Arc<Config>,
-    names: NameIndex,
+    /// The configuration in force, and what is kept for its lines, stations and tags. Replaced as a
+    /// whole, with `state` locked: who holds that lock sees table and setup agree.
+    setup: ArcSwap<Setup>,
     state: Mutex<State>,
     /// Wakes the store thread.
     work: Condvar,
     feed: Feed,
-    lines: Vec<LineLink>,
-    stations: Vec<Mutex<StationStatus>>,
-    /// The tags of each station.
-    station_tags: Vec<Vec<TagId>>,
     store: Arc<Store>,
     store_status: Mutex<StoreStatus>,
-    /// What each station publishes; locked before `state`, never after it.
-    outputs: Vec<Mutex<outputs::StationOutputs>>,
-    /// The OUT_TOPIC tag of each station.
-    out_topics: Vec<Option<TagId>>,
+    /// Number of the setup.
+    generation: watch::Sender<u64>,
+    reloader: OnceLock<mpsc::Sender<reload::ConfigRequest>>,
+    taps: taps::Taps,
     started: Timestamp,
 }
 
@@ -108,15 +109,7 @@ struct State {
 struct Pending {
     commit: Commit,
     bytes: usize,
-    settle: Option<(LineId, BatchId)>,
-}
-
-/// The hub's side of a line.
-struct LineLink {
-    commands: mpsc::Sender<LineCommand>,
-    settled: watch::Sender<BatchId>,
-    last_batch: Mutex<BatchId>,
-    status: Mutex<LineStatus>,
+    settle: Option<(Arc<LineLink>, BatchId)>,
 }
 
 /// The line's side of it.
@@ -151,32 +144,10 @@ impl Hub {
             0 => 0,
             last_seq => last_seq.saturating_add(SEQ_SKIPPED_AT_START),
         };
-        let mut lines = Vec::new();
-        let mut ports = Vec::new();
-        for index in 0..config.lines.len() {
-            let line = LineId(u32::try_from(index).unwrap_or(u32::MAX));
-            let (commands, commands_rx) = mpsc::channel(LINE_COMMANDS_MAX);
-            let settled = watch::Sender::new(BatchId::default());
-            ports.push(LinePort { line, commands: commands_rx, settled: settled.subscribe() });
-            lines.push(LineLink {
-                commands,
-                settled,
-                last_batch: Mutex::default(),
-                status: Mutex::new(LineStatus::of(
-                    1 + usize::from(config.lines[index].redundant.is_some()),
-                )),
-            });
-        }
-        let mut out_topics = vec![None; config.stations.len()];
-        for (index, tag) in config.tags.iter().enumerate() {
-            if tag.address == TagAddress::OutTopic {
-                out_topics[tag.station.0 as usize] = Some(tag_id(index));
-            }
-        }
+        let modes = stations::stored_modes(&config, recovered);
+        let (setup, ports) = Setup::new(config, &modes);
         let hub = Self {
-            outputs: config.stations.iter().map(|_| Mutex::default()).collect(),
-            out_topics,
-            names: NameIndex::new(&config.tags),
+            setup: ArcSwap::from_pointee(setup),
             state: Mutex::new(State {
                 table,
                 seqs,
@@ -186,26 +157,27 @@ impl Hub {
             }),
             work: Condvar::new(),
             feed: Feed::new(last_seq),
-            lines,
-            stations: stations::stored_modes(&config, recovered)
-                .into_iter()
-                .map(|mode| Mutex::new(StationStatus::new(mode)))
-                .collect(),
-            station_tags: stations::tags_of_stations(&config),
             store,
             store_status: Mutex::new(StoreStatus {
                 quarantined: recovered.quarantined.clone(),
                 ..StoreStatus::default()
             }),
+            generation: watch::Sender::new(0),
+            reloader: OnceLock::new(),
+            taps: taps::Taps::default(),
             started,
-            config,
         };
         (Arc::new(hub), ports)
     }
 
-    /// The configuration in force.
-    pub fn config(&self) -> &Arc<Config> {
-        &self.config
+    /// The configuration in force. Whoever asks twice may get two: a reload comes in between.
+    pub fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.setup().config)
+    }
+
+    /// What is in force. Ids from an earlier setup are good in a later one, not the other way round.
+    fn setup(&self) -> Guard<Arc<Setup>> {
+        self.setup.load()
     }
 
     /// When the process started.
@@ -220,12 +192,20 @@ impl Hub {
 
     /// Applies a batch at once and queues it for the store; settled in order, per line.
     pub fn submit(&self, line: LineId, batch: Batch) -> BatchId {
-        let link = &self.lines[line.0 as usize];
+        let link = Arc::clone(&self.setup().lines[line.0 as usize]);
         let mut last_batch = lock(&link.last_batch);
         last_batch.0 += 1;
         let id = *last_batch;
-        self.apply(batch, Some((line, id)));
+        self.apply(batch, Some((Arc::clone(&link), id)));
         id
+    }
+
+    /// Waits until everything that a line has submitted so far is on the disk.
+    pub async fn settled(&self, line: LineId) {
+        let link = Arc::clone(&self.setup().lines[line.0 as usize]);
+        let last = *lock(&link.last_batch);
+        // It ends with the process at the latest.
+        let _ = link.settled.subscribe().wait_for(|settled| *settled >= last).await;
     }
 
     /// Applies updates that no line waits for.
@@ -233,7 +213,7 @@ impl Hub {
         self.apply(Batch { updates, sessions: Vec::new() }, None);
     }
 
-    fn apply(&self, batch: Batch, settle: Option<(LineId, BatchId)>) {
+    fn apply(&self, batch: Batch, settle: Option<(Arc<LineLink>, BatchId)>) {
         let mut state = lock(&self.state);
         let mut commit =
             Commit { changes: Vec::with_capacity(batch.updates.len()), sessions: batch.sessions };
@@ -250,7 +230,7 @@ impl Hub {
         &self,
         mut state: MutexGuard<'_, State>,
         commit: Commit,
-        settle: Option<(LineId, BatchId)>,
+        settle: Option<(Arc<LineLink>, BatchId)>,
     ) {
         if commit.changes.is_empty() && commit.sessions.is_empty() && settle.is_none() {
             return;
@@ -269,16 +249,32 @@ impl Hub {
 
     /// A tag by its exact name.
     pub fn tag_named(&self, name: &str) -> Option<TagId> {
-        self.names.exact(name)
+        self.setup().names.exact(name)
+    }
+
+    /// A tag that has this name, or had it before a reload.
+    pub fn tag_ever_named(&self, name: &str) -> Option<TagId> {
+        self.setup().names.ever(name)
     }
 
     /// Tags whose names match a pattern (`*`, `?`), in name order, from after a name.
-    pub fn tags_matching<'a>(
-        &'a self,
-        pattern: &'a str,
-        after: Option<&'a str>,
-    ) -> impl Iterator<Item = TagId> + 'a {
-        self.names.matching(pattern, after)
+    pub fn tags_matching(&self, pattern: &str) -> Vec<TagId> {
+        self.setup().names.matching(pattern, None).collect()
+    }
+
+    /// Tags whose names match a pattern, in name order, from after a name: the first `limit` for which
+    /// `wanted` holds, and whether there are more.
+    pub fn browse(
+        &self,
+        pattern: &str,
+        after: Option<&str>,
+        limit: usize,
+        wanted: impl FnMut(&TagId) -> bool,
+    ) -> (Vec<TagId>, bool) {
+        let setup = self.setup();
+        let mut matching = setup.names.matching(pattern, after).filter(wanted);
+        let tags = matching.by_ref().take(limit).collect();
+        (tags, matching.next().is_some())
     }
 
     /// Current values.
@@ -305,7 +301,7 @@ impl Hub {
 
     /// Reads or changes what is shown of a line.
     pub fn line_status<T>(&self, line: LineId, access: impl FnOnce(&mut LineStatus) -> T) -> T {
-        access(&mut lock(&self.lines[line.0 as usize].status))
+        access(&mut lock(&self.setup().lines[line.0 as usize].status))
     }
 
     /// Reads or changes what is shown of one connection of a line.
@@ -324,7 +320,7 @@ impl Hub {
         station: StationId,
         access: impl FnOnce(&mut StationStatus) -> T,
     ) -> T {
-        access(&mut lock(&self.stations[station.0 as usize]))
+        access(&mut lock(&self.setup().stations[station.0 as usize].status))
     }
 
     /// How the store is doing.

@@ -4,21 +4,34 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use crate::iotag::{Tag, TagId};
+use crate::config::Config;
+use crate::iotag::TagId;
 
 /// All tag names, hashed and in order.
 pub(super) struct NameIndex {
     exact: FxHashMap<Arc<str>, TagId>,
     ordered: Vec<(Arc<str>, TagId)>,
+    /// Names that no tag has any more.
+    retired: FxHashMap<Arc<str>, TagId>,
 }
 
 impl NameIndex {
-    pub(super) fn new(tags: &[Tag]) -> Self {
+    pub(super) fn new(config: &Config) -> Self {
         let mut ordered: Vec<_> =
-            (0u32..).zip(tags).map(|(id, tag)| (Arc::clone(&tag.name), TagId(id))).collect();
-        let exact = ordered.iter().cloned().collect();
+            config.live_tags().map(|(id, tag)| (Arc::clone(&tag.name), id)).collect();
+        let exact: FxHashMap<_, _> = ordered.iter().cloned().collect();
         ordered.sort_unstable();
-        Self { exact, ordered }
+        let all = (0u32..).map(TagId).zip(&config.tags);
+        let retired = all
+            .filter(|(id, tag)| config.is_retired_tag(*id) && !exact.contains_key(&tag.name))
+            .map(|(id, tag)| (Arc::clone(&tag.name), id))
+            .collect();
+        Self { exact, ordered, retired }
+    }
+
+    /// A tag of this name that there is, or was.
+    pub(super) fn ever(&self, name: &str) -> Option<TagId> {
+        self.exact(name).or_else(|| self.retired.get(name).copied())
     }
 
     pub(super) fn exact(&self, name: &str) -> Option<TagId> {

@@ -90,9 +90,10 @@ impl Hub {
         values: Vec<Written>,
         deadline: Instant,
     ) -> Result<Option<oneshot::Receiver<WriteOutcome>>, WriteError> {
-        let station = &self.config().stations[station_id.0 as usize];
+        let setup = self.setup();
+        let station = &setup.config.stations[station_id.0 as usize];
         if !station.publish_on_write {
-            let _outputs = lock(&self.outputs[station_id.0 as usize]);
+            let _outputs = lock(&setup.station(station_id).outputs);
             let now = clock::wall();
             self.submit_unsettled(
                 values.into_iter().map(|(tag, value)| written(tag, value, now)).collect(),
@@ -106,7 +107,7 @@ impl Hub {
         };
         let (reply, receiver) = oneshot::channel();
         // Whoever composes first sends first.
-        let mut outputs = lock(&self.outputs[station_id.0 as usize]);
+        let mut outputs = lock(&setup.station(station_id).outputs);
         let composed = self
             .compose(station_id, payload, &values, &outputs)
             .map_err(|why| WriteError::new(WriteError::REFUSED, why))?
@@ -118,8 +119,9 @@ impl Hub {
 
     /// Publishes what a station's outputs are, if any was ever written.
     pub fn publish_cyclically(&self, station_id: StationId, period: Duration) {
+        let setup = self.setup();
         let mut payloads = Vec::new();
-        for &tag in &self.station_tags[station_id.0 as usize] {
+        for &tag in &*setup.station_tags[station_id.0 as usize] {
             match self.payload_of(tag) {
                 Some(Payload::Text(tag)) => payloads.push(Payload::Text(tag)),
                 Some(Payload::Document)
@@ -136,7 +138,7 @@ impl Hub {
             }
         }
         let deadline = clock::now() + period.max(CYCLE_TIMEOUT_MIN);
-        let mut outputs = lock(&self.outputs[station_id.0 as usize]);
+        let mut outputs = lock(&setup.station(station_id).outputs);
         for payload in payloads {
             let composed = match self.compose(station_id, payload, &[], &outputs) {
                 Ok(Some(composed)) => Ok(composed),
@@ -176,7 +178,8 @@ impl Hub {
             );
         }
         let now = clock::wall();
-        let mut outputs = lock(&self.outputs[publish.station.0 as usize]);
+        let setup = self.setup();
+        let mut outputs = lock(&setup.station(publish.station).outputs);
         let Some((updates, waiters)) = outputs.end(publish.number, &outcome, now) else { return };
         if !updates.is_empty() {
             apply(updates);
@@ -191,7 +194,8 @@ impl Hub {
     }
 
     fn count_cycle(&self, station: StationId, ended: Result<(), WriteError>) {
-        let mut status = lock(&self.stations[station.0 as usize]);
+        let setup = self.setup();
+        let mut status = lock(&setup.station(station).status);
         match ended {
             Ok(()) => status.cycles_completed += 1,
             Err(error) => {
@@ -203,7 +207,8 @@ impl Hub {
     }
 
     fn payload_of(&self, tag: TagId) -> Option<Payload> {
-        let config = &self.config().tags[tag.0 as usize];
+        let setup = self.setup();
+        let config = &setup.config.tags[tag.0 as usize];
         if !config.tag_type.is_output() {
             return None;
         }
@@ -224,13 +229,14 @@ impl Hub {
         values: &[Written],
         outputs: &StationOutputs,
     ) -> Result<Option<Composed>, String> {
-        let config = self.config();
+        let setup = self.setup();
+        let config = &setup.config;
         let station = &config.stations[station_id.0 as usize];
         let state = lock(&self.state);
-        let own = &self.station_tags[station_id.0 as usize];
+        let own = &setup.station_tags[station_id.0 as usize];
         let mut carried: Vec<(TagId, Option<&Value>)> = Vec::new();
         let mut anybody_wrote = !values.is_empty();
-        for &tag in own {
+        for &tag in &**own {
             let takes_part = match (payload, &config.tags[tag.0 as usize].address) {
                 (Payload::Text(one), _) => one == tag,
                 (Payload::Document, TagAddress::Json(_)) => {
@@ -294,11 +300,12 @@ impl Hub {
         (values, waiters): (Vec<Written>, Vec<Waiter>),
         deadline: Instant,
     ) -> Result<(), WriteError> {
-        let station = &self.config().stations[station_id.0 as usize];
+        let config = self.config();
+        let station = &config.stations[station_id.0 as usize];
         let topic = self.publish_topic(station_id)?;
         let link = self.link(station.line);
         let down = || {
-            let name = &self.config().lines[station.line.0 as usize].name;
+            let name = &config.lines[station.line.0 as usize].name;
             WriteError::new(WriteError::LINE_DOWN, format!("line `{name}` is not connected"))
         };
         if !matches!(lock(&link.status).state, LineState::Up | LineState::Error) {
@@ -336,10 +343,11 @@ impl Hub {
 
     /// The topic that a station publishes on.
     fn publish_topic(&self, station_id: StationId) -> Result<String, WriteError> {
-        let station = &self.config().stations[station_id.0 as usize];
+        let setup = self.setup();
+        let station = &setup.config.stations[station_id.0 as usize];
         let chosen = match &station.out_topic {
             Some(topic) => Some(topic.to_string()),
-            None => self.out_topics[station_id.0 as usize].and_then(|tag| {
+            None => setup.out_topics[station_id.0 as usize].and_then(|tag| {
                 match self.read(&[tag]).pop()?.value.value? {
                     Value::Text(topic) => Some(topic.to_string()),
                     _ => None,

@@ -2,6 +2,8 @@
 //!
 //! A line decides what becomes of its stations; here the tags follow, and operators see it.
 
+use std::collections::BTreeMap;
+
 use rustc_hash::FxHashSet;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
@@ -15,7 +17,7 @@ use crate::store::{Commit, Recovered, SessionRecord};
 
 /// Where the modes of stations are stored, beside the sessions of lines. No line has this name: it
 /// begins with a control character.
-const MODES: &str = "\u{1}station modes";
+pub(super) const MODES: &str = "\u{1}station modes";
 
 /// What becomes of a station.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,20 +63,23 @@ impl Hub {
     /// Applies changes of stations, in order. `touched` are tags that updates of the same message
     /// will renew at once: they recover without a change of their own.
     pub fn change_stations(&self, changes: &[StationChange], touched: &FxHashSet<TagId>) {
+        let setup = self.setup();
         for change in changes {
-            let mut status = lock(&self.stations[change.station.0 as usize]);
+            let mut status = lock(&setup.station(change.station).status);
             (status.state, status.reason) = (change.state, change.reason);
         }
         if changes.iter().all(|change| change.effect.is_none()) {
             return;
         }
         let mut state = lock(&self.state);
+        // A reload that came in between has given the stations other tags.
+        let setup = self.setup();
         let mut commit = Commit::default();
         for change in changes {
             let Some(effect) = change.effect else { continue };
-            for &tag in &self.station_tags[change.station.0 as usize] {
+            for &tag in &*setup.station_tags[change.station.0 as usize] {
                 let table = &mut state.table;
-                let is_output = self.config.tags[tag.0 as usize].tag_type.is_output();
+                let is_output = setup.config.tags[tag.0 as usize].tag_type.is_output();
                 let changed: Option<TagValue> = match effect {
                     StationEffect::Simulate => None,
                     // Outputs are what was written; only a simulated value has to go.
@@ -99,9 +104,10 @@ impl Hub {
     pub fn simulate(&self, stations: impl Iterator<Item = StationId>, step: SimulationStep) {
         let SimulationStep { seed, step, elapsed_s, now } = step;
         let mut state = lock(&self.state);
+        let setup = self.setup();
         let mut commit = Commit::default();
-        for tag in stations.flat_map(|station| &self.station_tags[station.0 as usize]).copied() {
-            let config = &self.config.tags[tag.0 as usize];
+        for tag in stations.flat_map(|station| &*setup.station_tags[station.0 as usize]).copied() {
+            let config = &setup.config.tags[tag.0 as usize];
             if matches!(config.address, TagAddress::AckId | TagAddress::OutTopic) {
                 continue;
             }
@@ -125,15 +131,16 @@ impl Hub {
 
     /// Whether a station is on, off or simulated.
     pub fn station_mode(&self, station: StationId) -> StationMode {
-        lock(&self.stations[station.0 as usize]).mode
+        lock(&self.setup().station(station).status).mode
     }
 
     /// The line has switched a station; the mode is stored, so that a restart does not switch it back.
     pub fn set_station_mode(&self, station: StationId, mode: StationMode) {
-        lock(&self.stations[station.0 as usize]).mode = mode;
+        let setup = self.setup();
+        lock(&setup.station(station).status).mode = mode;
         let record = SessionRecord {
             line: MODES.into(),
-            key: self.config.stations[station.0 as usize].name.as_bytes().to_vec(),
+            key: setup.config.stations[station.0 as usize].name.as_bytes().to_vec(),
             value: (mode != StationMode::On).then(|| mode.as_str().as_bytes().to_vec()),
         };
         self.apply(Batch { updates: Vec::new(), sessions: vec![record] }, None);
@@ -146,9 +153,10 @@ impl Hub {
         mode: StationMode,
     ) -> Result<oneshot::Receiver<()>, WriteError> {
         let (reply, receiver) = oneshot::channel();
-        let line = self.config.stations[station.0 as usize].line;
+        let setup = self.setup();
+        let line = setup.config.stations[station.0 as usize].line;
         let command = LineCommand::Mode { station, mode, reply };
-        match self.lines[line.0 as usize].commands.try_send(command) {
+        match setup.lines[line.0 as usize].commands.try_send(command) {
             Ok(()) => Ok(receiver),
             Err(TrySendError::Full(_)) => {
                 Err(WriteError::new(WriteError::BUSY, "too many requests wait for this line"))
@@ -160,26 +168,20 @@ impl Hub {
     }
 }
 
-/// The tags of each station, by position.
-pub(super) fn tags_of_stations(config: &Config) -> Vec<Vec<TagId>> {
-    let mut tags = vec![Vec::new(); config.stations.len()];
-    for (id, tag) in (0u32..).zip(&config.tags) {
-        tags[tag.station.0 as usize].push(TagId(id));
+/// Modes by the names of their stations, from stored records.
+pub(super) fn modes(records: &[(Vec<u8>, Vec<u8>)]) -> BTreeMap<&str, StationMode> {
+    fn text(bytes: &[u8]) -> Option<&str> {
+        std::str::from_utf8(bytes).ok()
     }
-    tags
+    let modes = records.iter();
+    modes.filter_map(|(name, word)| Some((text(name)?, StationMode::parse(text(word)?)?))).collect()
 }
 
 /// The modes that the store has, by position.
 pub(super) fn stored_modes(config: &Config, recovered: &Recovered) -> Vec<StationMode> {
-    let stored: std::collections::BTreeMap<&[u8], &[u8]> = recovered
-        .sessions
-        .iter()
-        .filter(|(line, ..)| &**line == MODES)
-        .map(|(_, key, value)| (&**key, &**value))
-        .collect();
-    let mode = |name: &str| {
-        let word = stored.get(name.as_bytes())?;
-        StationMode::parse(std::str::from_utf8(word).ok()?)
-    };
-    config.stations.iter().map(|station| mode(&station.name).unwrap_or_default()).collect()
+    let of_stations = recovered.sessions.iter().filter(|(line, ..)| &**line == MODES);
+    let records: Vec<_> = of_stations.map(|(_, key, value)| (key.clone(), value.clone())).collect();
+    let modes = modes(&records);
+    let mode = |name: &str| modes.get(name).copied().unwrap_or_default();
+    config.stations.iter().map(|station| mode(&station.name)).collect()
 }

@@ -35,7 +35,7 @@ impl Hub {
                 .map(|commit| Block::from(commit.changes));
             self.feed.publish(blocks);
             for (line, batch) in settles {
-                self.lines[line.0 as usize].settled.send_if_modified(|settled| {
+                line.settled.send_if_modified(|settled| {
                     let newer = *settled < batch;
                     *settled = (*settled).max(batch);
                     newer

@@ -9,9 +9,10 @@ use bytes::Bytes;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
 
+use super::Hub;
 use super::explain::Explained;
+use super::setup::LineLink;
 use super::status::StationMode;
-use super::{Hub, LineLink};
 use crate::clock;
 use crate::iotag::{
     LineId, Quality, Reason, StationId, TagAddress, TagId, TagUpdate, Timestamp, Value, output,
@@ -287,7 +288,8 @@ impl Hub {
         let Some(id) = self.tag_named(&request.name) else {
             return fail(WriteError::NO_SUCH_TAG, format!("there is no tag `{}`", request.name));
         };
-        let tag = &self.config().tags[id.0 as usize];
+        let config = self.config();
+        let tag = &config.tags[id.0 as usize];
         if !tag.tag_type.is_output() {
             return fail(
                 WriteError::NOT_WRITABLE,
@@ -301,7 +303,7 @@ impl Hub {
         if topics != (tag.address == TagAddress::OutTopic) {
             return None;
         }
-        let station = &self.config().stations[tag.station.0 as usize];
+        let station = &config.stations[tag.station.0 as usize];
         let value = match output::accept_nullable_write(tag, station, &request.value) {
             Ok(value) => value,
             Err(why) => return fail(WriteError::REFUSED, format!("`{}`: {why}", tag.name)),
@@ -337,8 +339,9 @@ impl Hub {
         tag: TagId,
         packet_id: Value,
     ) -> Result<oneshot::Receiver<WriteOutcome>, WriteError> {
-        let station = self.config().tags[tag.0 as usize].station;
-        let link = self.link(self.config().stations[station.0 as usize].line);
+        let config = self.config();
+        let station = config.tags[tag.0 as usize].station;
+        let link = self.link(config.stations[station.0 as usize].line);
         let (reply, receiver) = oneshot::channel();
         let confirm = Confirm { station, tag, packet_id, reply };
         link.commands.try_send(LineCommand::Confirm(confirm)).map_err(|error| match error {
@@ -354,8 +357,9 @@ impl Hub {
 
     /// Asks the line where a tag's value comes from.
     pub fn start_explain(&self, tag: TagId) -> Result<oneshot::Receiver<Explained>, WriteError> {
-        let station = self.config().tags[tag.0 as usize].station;
-        let link = self.link(self.config().stations[station.0 as usize].line);
+        let config = self.config();
+        let station = config.tags[tag.0 as usize].station;
+        let link = self.link(config.stations[station.0 as usize].line);
         let (reply, receiver) = oneshot::channel();
         link.commands.try_send(LineCommand::Explain { tag, reply }).map_err(
             |error| match error {
@@ -370,8 +374,8 @@ impl Hub {
         Ok(receiver)
     }
 
-    pub(super) fn link(&self, line: LineId) -> &LineLink {
-        &self.lines[line.0 as usize]
+    pub(super) fn link(&self, line: LineId) -> Arc<LineLink> {
+        Arc::clone(&self.setup().lines[line.0 as usize])
     }
 }
 

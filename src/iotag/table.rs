@@ -24,6 +24,8 @@ struct Row {
     real: Option<Box<TagValue>>,
     /// Whether the real value is the tag's `initial`, which nobody wrote.
     initial: bool,
+    /// The configuration does not have the tag any more: nothing happens to it.
+    retired: bool,
 }
 
 impl TagTable {
@@ -37,19 +39,53 @@ impl TagTable {
         mut stored: impl FnMut(TagId) -> Option<TagValue>,
         now: Timestamp,
     ) -> Self {
-        let rows = tags.enumerate().map(|(position, tag)| {
-            let current = start_value(tag, stored(TagId(position as u32)), now);
-            Row {
-                initial: tag.tag_type.is_output() && current.reason == Reason::Ok,
-                current,
-                deadband: tag.deadband,
-                fault: None,
-                own: (Quality::Bad, Reason::NeverReceived),
-                renewed: false,
-                real: None,
-            }
-        });
-        Self { rows: rows.collect() }
+        let mut table = Self::default();
+        for (position, tag) in tags.enumerate() {
+            let id = TagId(position as u32);
+            table.begin(id, tag, stored(id), now);
+        }
+        table
+    }
+
+    /// A tag begins, at the start or later, also one that was retired; its id is the next one at most.
+    /// Without `stored` it is as a tag that the store does not know.
+    pub fn begin(&mut self, id: TagId, tag: &Tag, stored: Option<TagValue>, now: Timestamp) {
+        let current = start_value(tag, stored, now);
+        let row = Row {
+            initial: tag.tag_type.is_output() && current.reason == Reason::Ok,
+            current,
+            deadband: tag.deadband,
+            fault: None,
+            own: (Quality::Bad, Reason::NeverReceived),
+            renewed: false,
+            real: None,
+            retired: false,
+        };
+        match self.rows.get_mut(id.0 as usize) {
+            Some(place) => *place = row,
+            None => self.rows.push(row),
+        }
+    }
+
+    /// A tag goes on with another configuration; its value stays as it is.
+    pub fn reconfigure(&mut self, id: TagId, tag: &Tag) {
+        if let Some(row) = self.rows.get_mut(id.0 as usize) {
+            row.deadband = tag.deadband;
+        }
+    }
+
+    /// The configuration does not have a tag any more: nothing happens to it until it begins again.
+    /// The answer is its real value.
+    pub fn retire(&mut self, id: TagId) -> Option<TagValue> {
+        let row = self.rows.get_mut(id.0 as usize)?;
+        row.end_simulation();
+        row.retired = true;
+        Some(row.current.clone())
+    }
+
+    /// What is wrong with a tag's station, and makes the tag bad.
+    pub fn fault(&self, id: TagId) -> Option<Reason> {
+        self.rows.get(id.0 as usize)?.fault
     }
 
     /// The current value of a tag; `None` when there is no such tag.
@@ -59,7 +95,7 @@ impl TagTable {
 
     /// Every current value, in the order of the tags.
     pub fn values(&self) -> impl Iterator<Item = &TagValue> {
-        self.rows.iter().map(|row| &row.current)
+        self.rows.iter().filter(|row| !row.retired).map(|row| &row.current)
     }
 
     /// What an output tag was last written, or has as `initial`; `Some(None)`: null. `None`: it was
@@ -93,14 +129,14 @@ impl TagTable {
     }
 
     /// Applies an update. `None`: no change, because the deadband suppresses it, a simulated value
-    /// hides it, or there is no such tag. Otherwise every update is a change, of an equal value too.
+    /// hides it, or there is no such tag any more. Otherwise every update is a change, of an equal value too.
     ///
     /// While something is wrong with the station the value is taken, and stays bad for that reason.
     ///
     /// The deadband compares with the last value that was a change, and only while the quality
     /// stays good: a small step is never lost with a change of quality.
     pub fn apply(&mut self, update: TagUpdate) -> Option<TagValue> {
-        let row = self.rows.get_mut(update.tag.0 as usize)?;
+        let row = self.live(update.tag)?;
         if row.suppresses(&update) {
             return None;
         }
@@ -126,7 +162,7 @@ impl TagTable {
     /// are. What was wrong before is replaced; the quality that the tag had of its own is remembered.
     /// `None`: no change. A line that goes down is no news for a tag that never had a value.
     pub fn invalidate(&mut self, tag: TagId, reason: Reason) -> Option<TagValue> {
-        let row = self.rows.get_mut(tag.0 as usize)?;
+        let row = self.live(tag)?;
         let simulated = row.end_simulation();
         if row.fault == Some(reason) {
             return simulated.then(|| row.current.clone());
@@ -147,7 +183,7 @@ impl TagTable {
     /// takes the quality of its own, and so does one that was renewed meanwhile; otherwise its value
     /// is uncertain/restored until a message renews it. `None`: no change.
     pub fn recover(&mut self, tag: TagId, nothing_missed: bool) -> Option<TagValue> {
-        let row = self.rows.get_mut(tag.0 as usize)?;
+        let row = self.live(tag)?;
         let simulated = row.end_simulation();
         if row.fault.take().is_none() {
             return simulated.then(|| row.current.clone());
@@ -162,7 +198,7 @@ impl TagTable {
     /// Nothing is wrong with the tag's station any more, and an update of the tag is about to come:
     /// [`Self::recover`] without a change of its own.
     pub fn recover_silently(&mut self, tag: TagId) {
-        if let Some(row) = self.rows.get_mut(tag.0 as usize) {
+        if let Some(row) = self.live(tag) {
             row.end_simulation();
             row.fault = None;
         }
@@ -171,7 +207,7 @@ impl TagTable {
     /// A simulated value, uncertain/simulated. The real one is kept aside and comes back, with what
     /// has happened to it meanwhile, by [`Self::recover`] or [`Self::invalidate`].
     pub fn simulate(&mut self, tag: TagId, value: Value, now: Timestamp) -> Option<TagValue> {
-        let row = self.rows.get_mut(tag.0 as usize)?;
+        let row = self.live(tag)?;
         let simulated = TagValue {
             value: Some(value),
             quality: Quality::Uncertain,
@@ -187,6 +223,10 @@ impl TagTable {
         }
         row.real.get_or_insert_with(|| Box::new(shown));
         Some(row.current.clone())
+    }
+
+    fn live(&mut self, tag: TagId) -> Option<&mut Row> {
+        self.rows.get_mut(tag.0 as usize).filter(|row| !row.retired)
     }
 }
 

@@ -12,11 +12,12 @@ use super::LineTask;
 use super::confirmation::{Arrivals, Confirmation, Held, Refused, Released, Taken};
 use super::life::{LifeOptions, Lives, StationEvent};
 use super::path::Path;
+use super::reconfigure::Dissolved;
 use super::renewal::Renew;
 use super::settlement::Receipt;
 use super::stations::{Arrival, brings};
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Config, Line};
 use crate::hub::stations::{SimulationStep, StationEffect};
 use crate::hub::status::{LineState, PathId, StationMode};
 use crate::hub::writes::{self, WriteError};
@@ -73,27 +74,17 @@ enum Rest {
 }
 
 impl Attendance {
-    pub(super) fn new(line: LineId, hub: &Hub, sessions: &mut [Session]) -> Self {
-        let config = hub.config();
+    pub(super) fn new(
+        (line, resumed): (LineId, bool),
+        hub: &Hub,
+        config: &Config,
+        sessions: &mut [Session],
+    ) -> Self {
         let now = clock::now();
-        let stations = (0u32..).map(StationId).zip(&config.stations);
-        let own = stations.filter(|(_, station)| station.line == line).map(|(id, station)| {
-            let options = LifeOptions {
-                error_delay: station.error_delay,
-                stale_after: station.stale_after,
-                mode: hub.station_mode(id),
-            };
-            (id, options)
-        });
-        let lives = Lives::new(now, own);
-        let mut confirmations: BTreeMap<StationId, Confirmation> = config
-            .tags
-            .iter()
-            .filter(|tag| tag.address == TagAddress::AckId)
-            .map(|tag| tag.station)
-            .filter(|station| config.stations[station.0 as usize].line == line)
-            .map(|station| (station, Confirmation::default()))
-            .collect();
+        let options = life_options(line, hub, config);
+        let lives = if resumed { Lives::resumed(now, options) } else { Lives::new(now, options) };
+        let mut confirmations: BTreeMap<StationId, Confirmation> =
+            confirmed(line, config).map(|station| (station, Confirmation::default())).collect();
         let orphans = (0u8..)
             .map(PathId)
             .zip(sessions)
@@ -116,8 +107,43 @@ impl Attendance {
             },
             orphans,
             rest: Rest::No,
-            redelivers: !line.clean_session && !line.client_id.is_empty(),
+            redelivers: redelivers(line),
         }
+    }
+
+    /// Other stations. The answer is what becomes of messages that no tag can confirm any more.
+    pub(super) fn reconfigure(
+        &mut self,
+        now: Instant,
+        line: LineId,
+        hub: &Hub,
+        config: &Config,
+    ) -> Dissolved {
+        self.lives.reconfigure(now, life_options(line, hub, config));
+        let mut before = std::mem::take(&mut self.confirmations);
+        self.confirmations = confirmed(line, config)
+            .map(|station| (station, before.remove(&station).unwrap_or_default()))
+            .collect();
+        let confirmations = &self.confirmations;
+        self.unconfirmed.retain(|station| confirmations.contains_key(station));
+        let lives = &self.lives;
+        self.simulation.stations.retain(|station| lives.knows(*station));
+        self.redelivers = redelivers(&config.lines[line.0 as usize]);
+        let mut dissolved = Dissolved::default();
+        for (station, confirmation) in before {
+            let left_on = confirmation.left_on();
+            if !left_on.is_empty() {
+                dissolved.left.push((station, left_on));
+            }
+            let (shown, waiting) = confirmation.dissolve();
+            dissolved.shown.extend(shown);
+            dissolved.waiting.extend(waiting);
+            hub.station_status(station, |status| {
+                status.waiting_for_confirmation = 0;
+                status.waiting_since = None;
+            });
+        }
+        dissolved
     }
 
     /// When to call [`LineTask::attend`] at the latest.
@@ -136,6 +162,34 @@ impl Attendance {
     }
 }
 
+/// What the configuration says of the life of a line's stations.
+fn life_options<'a>(
+    line: LineId,
+    hub: &'a Hub,
+    config: &'a Config,
+) -> impl Iterator<Item = (StationId, LifeOptions)> + 'a {
+    config.stations_of(line).map(|(id, station)| {
+        let options = LifeOptions {
+            error_delay: station.error_delay,
+            stale_after: station.stale_after,
+            mode: hub.station_mode(id),
+        };
+        (id, options)
+    })
+}
+
+/// The stations of a line with an ACK_ID tag.
+fn confirmed(line: LineId, config: &Config) -> impl Iterator<Item = StationId> + '_ {
+    let tags = config.live_tags().filter(|(_, tag)| tag.address == TagAddress::AckId);
+    let stations = tags.map(|(_, tag)| tag.station);
+    stations.filter(move |station| config.stations[station.0 as usize].line == line)
+}
+
+/// Whether the server sends again what was not acknowledged.
+fn redelivers(line: &Line) -> bool {
+    !line.clean_session && !line.client_id.is_empty()
+}
+
 /// Messages that an earlier process has shown await their confirmation still.
 fn restore_unconfirmed(
     now: Instant,
@@ -146,10 +200,9 @@ fn restore_unconfirmed(
     let mut orphans = Vec::new();
     for unconfirmed in session.take_unconfirmed() {
         let receipt = Receipt { path, delivery: unconfirmed.delivery() };
-        let named =
-            config.stations.iter().position(|station| station.name.as_bytes() == unconfirmed.note);
-        let station = named.and_then(|index| u32::try_from(index).ok()).map(StationId);
-        match station.and_then(|id| confirmations.get_mut(&id)) {
+        let mut stations = config.live_stations();
+        let named = stations.find(|(_, station)| station.name.as_bytes() == unconfirmed.note);
+        match named.map(|(id, _)| id).and_then(|id| confirmations.get_mut(&id)) {
             Some(confirmation) => confirmation.restore(now, receipt),
             None => orphans.push(receipt),
         }
@@ -182,29 +235,40 @@ impl LineTask {
             self.hub.station_status(station, |status| status.wills += 1);
             self.attendance.lives.handle(now, station, StationEvent::Will);
         }
+        if self.hub.taps().is_any() {
+            self.offer_to_taps(station, (receipt.delivery, dup), &publication, received);
+        }
         // The tags are bad before the message is mapped, if it comes here too.
         self.follow_stations(&FxHashSet::default());
-        let Some(station) = station else {
-            return self.settle(number, receipt, publication.payload.len());
-        };
-        if !wills.contains(&station) {
+        if let Some(station) = station
+            && !wills.contains(&station)
+        {
             let event = StationEvent::Message { retained: publication.retain };
             self.attendance.lives.handle(now, station, event);
         }
+        let arrivals = Arrivals::new(receipt, now);
+        self.deliver(station, Held { number, arrivals, publication, received, dup });
+    }
+
+    /// Gives a message to its station.
+    pub(super) fn deliver(&mut self, station: Option<StationId>, held: Held) {
+        let Some(station) = station else {
+            return self.done_with(&held);
+        };
         if !self.attendance.lives.is_on(station) {
             self.follow_stations(&FxHashSet::default());
             self.hub.station_status(station, |status| {
                 status.messages += 1;
                 status.messages_ignored += 1;
-                status.last_message = Some(received);
+                status.last_message = Some(held.received);
             });
-            return self.settle(number, receipt, publication.payload.len());
+            return self.done_with(&held);
         }
-        let arrivals = Arrivals::new(receipt, now);
-        let held = Held { number, arrivals, publication, received, dup };
+        let number = held.number;
+        let receipt = held.arrivals.first();
         let Some(confirmation) = self.attendance.confirmations.get_mut(&station) else {
             self.apply(station, &held);
-            return self.settle(number, receipt, held.publication.payload.len());
+            return self.done_with(&held);
         };
         // It may stay for long, and must not hold the whole of what was read with it.
         let mut held = held;
@@ -215,7 +279,7 @@ impl LineTask {
             Taken::Left(Receipt { path, delivery }) => {
                 self.forget(number);
                 if let Some(path) = self.path(path) {
-                    path.command(now, Command::Decline(delivery));
+                    path.command(clock::now(), Command::Decline(delivery));
                 }
             }
             Taken::Dropped => {
@@ -262,7 +326,7 @@ impl LineTask {
     /// Shows a message that will have to be confirmed.
     fn show(&mut self, station: StationId, held: &Held) {
         self.apply(station, held);
-        let name = &self.hub.config().stations[station.0 as usize].name;
+        let name = self.stations.name(station);
         let receipts: Vec<Receipt> = held.arrivals.receipts().collect();
         for receipt in &receipts {
             self.settlement.shown(*receipt, name);
@@ -281,8 +345,12 @@ impl LineTask {
     /// The control system has written an ACK_ID tag.
     pub(super) fn on_confirm(&mut self, confirm: Confirm) {
         let Confirm { station, tag, packet_id, reply } = confirm;
-        let Some(confirmation) = self.attendance.confirmations.get_mut(&station) else { return };
         let Value::Integer(id) = packet_id else { return };
+        let Some(confirmation) = self.attendance.confirmations.get_mut(&station) else {
+            let why = "no message awaits its confirmation";
+            let _ = reply.send(WriteOutcome::Failed(WriteError::new(WriteError::REFUSED, why)));
+            return;
+        };
         let outcome = match confirmation.confirm(id) {
             Err(refused) => {
                 let why = match refused {
@@ -306,8 +374,16 @@ impl LineTask {
         let _ = reply.send(outcome);
     }
 
+    /// A message is done with that came only just, or as if it had.
+    fn done_with(&mut self, held: &Held) {
+        self.settle(held.number, held.arrivals.first(), held.publication.payload.len());
+        for receipt in held.arrivals.copies() {
+            self.settle(held.number, receipt, 0);
+        }
+    }
+
     /// A message is done with, and all its arrivals are to be acknowledged.
-    fn settle_all(&mut self, released: &Released) {
+    pub(super) fn settle_all(&mut self, released: &Released) {
         for receipt in released.arrivals.receipts() {
             self.settle(released.number, receipt, 0);
         }
@@ -320,8 +396,8 @@ impl LineTask {
         if let Some(held) = next {
             self.show(station, &held);
         } else if wants {
-            let config = self.hub.config().clone();
-            self.ask_for_redelivery(&config.stations[station.0 as usize].name, &left_on);
+            let name = Arc::clone(self.stations.name(station));
+            self.ask_for_redelivery(&name, &left_on);
         }
         self.show_unconfirmed(station);
     }
@@ -366,7 +442,7 @@ impl LineTask {
     pub(super) fn on_mode(&mut self, station: StationId, mode: StationMode) {
         self.settlement.submit(&self.hub);
         if self.hub.station_mode(station) != mode {
-            let name = &self.hub.config().stations[station.0 as usize].name;
+            let name = self.stations.name(station);
             tracing::info!(station = %name, mode = mode.as_str(), "station switched");
             self.hub.set_station_mode(station, mode);
         }
@@ -437,11 +513,7 @@ impl LineTask {
             .map(|(filter, _)| filter.as_str())
             .collect();
         let now = clock::now();
-        let config = self.hub.config();
-        for (id, station) in (0u32..).map(StationId).zip(&config.stations) {
-            if station.line != self.id {
-                continue;
-            }
+        for (id, station) in self.stations.config().stations_of(self.id) {
             let reachable = match &station.address {
                 StationAddress::Exact(topic) => filters.iter().any(|filter| brings(filter, topic)),
                 // Without a special character, the expression matches this topic only.
@@ -462,7 +534,7 @@ impl LineTask {
     }
 
     /// Tells the hub what has become of stations. `touched` are tags that are about to be renewed.
-    fn follow_stations(&mut self, touched: &FxHashSet<crate::iotag::TagId>) {
+    pub(super) fn follow_stations(&mut self, touched: &FxHashSet<crate::iotag::TagId>) {
         if !self.attendance.lives.has_changes() {
             return;
         }
@@ -479,7 +551,7 @@ impl LineTask {
                 self.attendance.simulation.next = Some(clock::now());
             }
             if change.effect == Some(StationEffect::Invalidate(Reason::StationWill)) {
-                let name = &self.hub.config().stations[change.station.0 as usize].name;
+                let name = self.stations.name(change.station);
                 tracing::warn!(station = %name, "the will message of the station came");
             }
             changes.push(change);

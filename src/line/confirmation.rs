@@ -70,6 +70,11 @@ impl Arrivals {
         self.copies.push(owed);
     }
 
+    /// Those of its copies.
+    pub(super) fn copies(&self) -> impl Iterator<Item = Receipt> + '_ {
+        self.copies.iter().map(|owed| owed.receipt)
+    }
+
     fn all_mut(&mut self) -> impl Iterator<Item = &mut Owed> {
         std::iter::once(&mut self.first).chain(&mut self.copies)
     }
@@ -263,6 +268,16 @@ impl Confirmation {
             .into_iter()
             .map(|Held { number, arrivals, .. }| Released { number, arrivals });
         shown.into_iter().chain(waiting)
+    }
+
+    /// Gives up everything: there is nothing to confirm by any more. The message that is shown is
+    /// done with; the others are as if they came only just.
+    pub(super) fn dissolve(self) -> (Option<Released>, VecDeque<Held>) {
+        let shown = self.shown.map(|shown| {
+            let Shown { number, arrivals, .. } = shown;
+            Released { number, arrivals }
+        });
+        (shown, self.waiting)
     }
 
     /// How many messages are not confirmed.

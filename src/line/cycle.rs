@@ -3,7 +3,7 @@
 //! A station is due at the start plus a whole number of its periods, so that nothing that happens
 //! late makes the next one late. What was missed is not made up for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::LineTask;
@@ -21,12 +21,24 @@ pub(super) struct Cycles {
 
 impl Cycles {
     pub(super) fn new(start: Instant, line: LineId, config: &Config) -> Self {
-        let own = (0u32..).map(StationId).zip(&config.stations);
-        let stations = own
-            .filter(|(_, station)| station.line == line)
-            .filter_map(|(id, station)| Some((id, station.publish_every?)))
-            .collect();
-        Self::of(start, stations)
+        Self::of(start, stations(line, config))
+    }
+
+    /// Other stations. Those that go on with their period are due when they were; all others as if
+    /// they had begun at the start.
+    pub(super) fn reconfigure(&mut self, now: Instant, line: LineId, config: &Config) {
+        self.change(now, stations(line, config));
+    }
+
+    fn change(&mut self, now: Instant, stations: Vec<(StationId, Duration)>) {
+        let known: BTreeMap<(StationId, Duration), Instant> =
+            self.due.iter().map(|(at, index)| (self.stations[*index], *at)).collect();
+        let due = stations.iter().enumerate().filter_map(|(index, station)| {
+            let at = known.get(station).copied();
+            Some((at.or_else(|| next_after(self.start, station.1, now))?, index))
+        });
+        self.due = due.collect();
+        self.stations = stations;
     }
 
     fn of(start: Instant, stations: Vec<(StationId, Duration)>) -> Self {
@@ -57,6 +69,11 @@ impl Cycles {
         }
         taken
     }
+}
+
+fn stations(line: LineId, config: &Config) -> Vec<(StationId, Duration)> {
+    let own = config.stations_of(line);
+    own.filter_map(|(id, station)| Some((id, station.publish_every?))).collect()
 }
 
 /// The first start plus a whole number of periods after `now`.
@@ -95,6 +112,22 @@ mod tests {
         assert_eq!(cycles.deadline(), Some(at(200)));
         assert_eq!(cycles.take_due(at(555)), [(StationId(7), period)]);
         assert_eq!(cycles.deadline(), Some(at(600)));
+    }
+
+    #[test]
+    fn who_goes_on_is_due_when_it_was() {
+        let start = crate::clock::now();
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        let every = |id, ms| (StationId(id), Duration::from_millis(ms));
+        let mut cycles = Cycles::of(start, vec![every(1, 100), every(2, 100)]);
+        // Late: both are due, and one of them goes on.
+        cycles.change(at(130), vec![every(1, 100), every(2, 40), every(3, 70)]);
+        assert_eq!(cycles.take_due(at(130)), [every(1, 100)]);
+        assert_eq!(cycles.deadline(), Some(at(140)));
+        let due: Vec<u64> = (135..=200)
+            .flat_map(|ms| cycles.take_due(at(ms)).into_iter().map(move |_| ms))
+            .collect();
+        assert_eq!(due, [140, 160, 200, 200]);
     }
 
     proptest! {

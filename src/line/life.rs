@@ -9,7 +9,7 @@
 //! logarithm of the number of stations, and a message none: a timer that a later message has
 //! overtaken is set anew when it fires.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::hub::stations::{StationChange, StationEffect};
@@ -99,23 +99,24 @@ impl Lives {
         now: Instant,
         stations: impl Iterator<Item = (StationId, LifeOptions)>,
     ) -> Self {
-        let shown = Shown { state: StationState::On, reason: Reason::Ok, fault: None };
-        let life = |(id, options): (StationId, LifeOptions)| Life {
-            id,
-            options,
-            mode: options.mode,
-            will: false,
-            unreachable: false,
-            stale: false,
-            error_since: None,
-            hard: false,
-            alive: now,
-            missed: false,
-            hard_armed: false,
-            stale_armed: false,
-            shown,
-        };
-        let stations: Vec<Life> = stations.map(life).collect();
+        Self::begin(now, stations, false)
+    }
+
+    /// Stations of a line that was connected in this process, and is no more.
+    pub(super) fn resumed(
+        now: Instant,
+        stations: impl Iterator<Item = (StationId, LifeOptions)>,
+    ) -> Self {
+        Self::begin(now, stations, true)
+    }
+
+    fn begin(
+        now: Instant,
+        stations: impl Iterator<Item = (StationId, LifeOptions)>,
+        line_was_up: bool,
+    ) -> Self {
+        let stations: Vec<Life> =
+            stations.map(|(id, options)| Life::begin(now, id, options)).collect();
         debug_assert!(stations.is_sorted_by_key(|life| life.id));
         let on = stations.iter().filter(|life| life.mode == StationMode::On).count();
         let mut lives = Self {
@@ -123,7 +124,7 @@ impl Lives {
             timers: BTreeSet::new(),
             changes: VecDeque::new(),
             line_is_up: false,
-            line_was_up: false,
+            line_was_up,
             on,
         };
         for index in 0..lives.stations.len() {
@@ -131,6 +132,46 @@ impl Lives {
             lives.refresh(index);
         }
         lives
+    }
+
+    /// Other stations, in the order of their ids. Those that go on keep all that happened to them:
+    /// what they wait for counts from where it began, however long it is to take from here on.
+    pub(super) fn reconfigure(
+        &mut self,
+        now: Instant,
+        stations: impl Iterator<Item = (StationId, LifeOptions)>,
+    ) {
+        self.on_time(now);
+        let mut before: BTreeMap<StationId, Life> =
+            std::mem::take(&mut self.stations).into_iter().map(|life| (life.id, life)).collect();
+        self.timers.clear();
+        for (id, options) in stations {
+            let life = match before.remove(&id) {
+                Some(life) => life.reconfigured(now, options),
+                None => Life {
+                    // What nobody has been told anything of is taken to be so.
+                    shown: Shown {
+                        state: StationState::HardError,
+                        reason: Reason::LineDown,
+                        fault: None,
+                    },
+                    ..Life::begin(now, id, options)
+                },
+            };
+            self.stations.push(life);
+        }
+        debug_assert!(self.stations.is_sorted_by_key(|life| life.id));
+        self.on = self.stations.iter().filter(|life| life.mode == StationMode::On).count();
+        for index in 0..self.stations.len() {
+            if !self.line_is_up || self.stations[index].error_since.is_some() {
+                self.begin_error(now, index);
+            }
+            if !self.stations[index].stale {
+                self.arm_stale(index);
+            }
+            self.refresh(index);
+        }
+        self.on_time(now);
     }
 
     /// Whether the line has to be connected: a station of it is neither off nor simulated.
@@ -267,6 +308,11 @@ impl Lives {
         self.changes.pop_front()
     }
 
+    /// Whether a station is of this line.
+    pub(super) fn knows(&self, station: StationId) -> bool {
+        self.index(station).is_some()
+    }
+
     fn index(&self, station: StationId) -> Option<usize> {
         self.stations.binary_search_by_key(&station, |life| life.id).ok()
     }
@@ -334,6 +380,38 @@ impl Lives {
         if shown != life.shown {
             life.shown = shown;
             self.changes.push_back(StationChange { station: life.id, state, reason, effect });
+        }
+    }
+}
+
+impl Life {
+    /// The same with other delays, and its timers to be set.
+    fn reconfigured(mut self, now: Instant, options: LifeOptions) -> Self {
+        let over = |since: Instant, after: Duration| since + after <= now;
+        self.hard = self.error_since.is_some_and(|since| over(since, options.error_delay));
+        if options.stale_after != self.options.stale_after {
+            self.stale &= options.stale_after.is_some_and(|after| over(self.alive, after));
+        }
+        (self.hard_armed, self.stale_armed) = (false, false);
+        self.options = options;
+        self
+    }
+
+    fn begin(now: Instant, id: StationId, options: LifeOptions) -> Self {
+        Self {
+            id,
+            options,
+            mode: options.mode,
+            will: false,
+            unreachable: false,
+            stale: false,
+            error_since: None,
+            hard: false,
+            alive: now,
+            missed: false,
+            hard_armed: false,
+            stale_armed: false,
+            shown: Shown { state: StationState::On, reason: Reason::Ok, fault: None },
         }
     }
 }

@@ -16,6 +16,7 @@
 //! | `settlement` | what hangs on a batch's being on disk |
 //! | `publishing`, `cycle` | publications on their way, and those that are due |
 //! | `redundancy`, `duplicates` | two paths that are one line |
+//! | `reconfigure`, `tapping` | another configuration while at work; messages for who looks for one |
 //!
 //! Nothing in the loop waits for anything but the next event, so that neither a slow store nor a
 //! slow socket can hold up a PINGRESP.
@@ -33,16 +34,18 @@ mod options;
 mod path;
 mod publishing;
 mod recent;
+mod reconfigure;
 mod redundancy;
 mod renewal;
 mod settlement;
 mod stations;
 mod stored;
+mod tapping;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::clock;
 use crate::config::Line;
@@ -59,6 +62,7 @@ use duplicates::Duplicates;
 use options::with_content_type;
 use path::{Path, PathEvent};
 use publishing::Publishing;
+pub use reconfigure::{Reconfiguration, Steps};
 use renewal::Renew;
 use settlement::{Receipt, Settlement};
 use stations::Stations;
@@ -83,16 +87,21 @@ pub struct LineTask {
     settlement: Settlement,
     cycles: Cycles,
     publishing: Publishing,
+    /// The configuration that the line is about to work by; it reads nothing meanwhile.
+    other: Option<Reconfiguration>,
+    /// Commands that wait for it.
+    deferred: Vec<LineCommand>,
 }
 
 impl LineTask {
     /// A line that continues what is stored of it.
     pub fn new(id: LineId, hub: Arc<Hub>, stored: Stored) -> Self {
-        let config = Arc::new(hub.config().lines[id.0 as usize].clone());
-        let stations = Stations::new(id, hub.config());
-        let subscriptions = stations.subscriptions(hub.config());
-        let Stored { mut sessions, duplicates, leftovers } = stored;
-        let attendance = Attendance::new(id, &hub, &mut sessions);
+        let all = hub.config();
+        let config = Arc::new(all.lines[id.0 as usize].clone());
+        let stations = Stations::new(id, &all);
+        let subscriptions = stations.subscriptions();
+        let Stored { mut sessions, duplicates, leftovers, resumed } = stored;
+        let attendance = Attendance::new((id, resumed), &hub, &all, &mut sessions);
         let paths = (0u8..)
             .map(PathId)
             .zip(sessions)
@@ -105,19 +114,27 @@ impl LineTask {
             id,
             paths,
             turn: 0,
-            cycles: Cycles::new(clock::now(), id, hub.config()),
+            cycles: Cycles::new(clock::now(), id, &all),
             settlement,
             duplicates,
             stations,
             attendance,
             publishing: Publishing::default(),
+            other: None,
+            deferred: Vec::new(),
             config,
             hub,
         }
     }
 
-    /// Works until `stop` is true, then ends in order.
-    pub async fn run(mut self, mut port: LinePort, mut stop: watch::Receiver<bool>) {
+    /// Works until `stop` is true, then ends in order. It works by the `reconfigurations`
+    /// from when each is in force.
+    pub async fn run(
+        mut self,
+        mut port: LinePort,
+        mut reconfigurations: mpsc::Receiver<Reconfiguration>,
+        mut stop: watch::Receiver<bool>,
+    ) {
         let mut drain_until: Option<Instant> = None;
         let mut disconnected = false;
         self.begin(clock::now());
@@ -148,9 +165,10 @@ impl LineTask {
             }
             // When stopping, read only for the sake of outcomes that are still awaited.
             let read = self.settlement.has_room()
+                && self.other.is_none()
                 && (drain_until.is_none() || !self.publishing.is_empty());
             let turn = self.turn;
-            let Self { paths, .. } = &mut self;
+            let Self { paths, other, .. } = &mut self;
             tokio::select! {
                 biased;
                 _ = stop.wait_for(|&stop| stop), if drain_until.is_none() => {
@@ -163,6 +181,11 @@ impl LineTask {
                     let settled = *port.settled.borrow_and_update();
                     self.on_settled(settled);
                 }
+                go = reconfigure::may_go(other) => match self.other.take() {
+                    Some(other) if go => self.reconfigure(other),
+                    _ => self.resume(),
+                },
+                Some(other) = reconfigurations.recv(), if drain_until.is_none() => self.pause(other),
                 Some(command) = port.commands.recv() => self.on_command(command),
                 (index, event) = path_event(paths, turn, read) => {
                     self.turn = index + 1;
@@ -198,7 +221,7 @@ impl LineTask {
     /// Opens every path.
     fn connect(&mut self, now: Instant) {
         for path in &mut self.paths {
-            path.command(now, Command::Connect);
+            path.connect(now);
         }
     }
 
@@ -249,6 +272,7 @@ impl LineTask {
     }
 
     fn on_command(&mut self, command: LineCommand) {
+        let Some(command) = self.defer(command) else { return };
         match command {
             LineCommand::Publish(publish) => self.publish(publish),
             LineCommand::Confirm(confirm) => self.on_confirm(confirm),
@@ -365,7 +389,7 @@ impl LineTask {
             path.left(LineState::Off);
             return self.stations_down();
         }
-        if matches!(path.renew, Renew::Leaving) && retry_in.is_none() {
+        if matches!(path.renew, Renew::Leaving | Renew::Resetting) && retry_in.is_none() {
             return path.left(LineState::Connecting);
         }
         path.went_down(cause, was_up, retry_in);

@@ -23,7 +23,8 @@ use crate::hub::Hub;
 use crate::hub::status::{FilterStatus, LineState, PathId, PathStatus, TlsSummary};
 use crate::iotag::LineId;
 use crate::mqtt::{
-    BytesProgress, Client, Command, Endpoint, Event, Input, Output, Session, Subscription,
+    BytesProgress, Client, ClientOptions, Command, Endpoint, Event, Input, Output, Session,
+    Subscription,
 };
 use crate::qos::Qos;
 use crate::transport::Progress;
@@ -55,6 +56,8 @@ pub(super) struct Path {
     pub(super) renew: Renew,
     /// What the server said to each topic filter; `None`: it has not answered.
     granted: Option<Vec<(String, bool)>>,
+    /// How the next connection is to be made, if otherwise than the present one.
+    next: Option<(Arc<Line>, Box<ClientOptions>)>,
 }
 
 /// What happened to a path from outside.
@@ -87,12 +90,77 @@ impl Path {
             renewal: None,
             renew: Renew::No,
             granted: None,
+            next: None,
         }
     }
 
     /// Tells the client what is wanted of it.
     pub(super) fn command(&mut self, now: Instant, command: Command) {
         self.client.handle_command(now, command);
+    }
+
+    /// Connects, as is configured by then.
+    pub(super) fn connect(&mut self, now: Instant) {
+        if let Some((config, options)) = self.next.take() {
+            self.config = config;
+            self.failures_said.clear();
+            self.client.handle_command(now, Command::Reconfigure(options));
+        }
+        self.client.handle_command(now, Command::Connect);
+    }
+
+    /// Another configuration of the line. `reconnect`: a connection of its own is to be made, in
+    /// order; otherwise the present one follows.
+    pub(super) fn reconfigure(
+        &mut self,
+        now: Instant,
+        config: &Arc<Line>,
+        subscriptions: &[Subscription],
+        reconnect: bool,
+    ) {
+        let options = Box::new(client_options(config, self.id, subscriptions));
+        if reconnect || self.next.is_some() {
+            let why = "its configuration was changed";
+            self.next = Some((Arc::clone(config), options));
+            match self.renew {
+                _ if self.client.is_stopped() => {}
+                Renew::Leaving | Renew::Resetting => {}
+                Renew::Returning(_) => {
+                    self.renew = Renew::Leaving;
+                    self.disconnect(now);
+                }
+                _ if self.is_up() => self.renew = Renew::wanted(why.to_owned(), now),
+                Renew::No | Renew::Wanted(..) => self.reset(now),
+            }
+            return;
+        }
+        self.config = Arc::clone(config);
+        self.client.handle_command(now, Command::Reconfigure(options));
+        let wanted: BTreeSet<&str> =
+            subscriptions.iter().map(|wanted| wanted.filter.as_str()).collect();
+        let is_wanted = |filter: &str| wanted.contains(filter);
+        if let Some(granted) = &mut self.granted {
+            granted.retain(|(filter, _)| is_wanted(filter));
+        }
+        self.status(|status| {
+            status.filters.retain(|filter| is_wanted(&filter.filter));
+            if status.state == LineState::Error
+                && status.filters.iter().all(|filter| filter.granted.is_some())
+            {
+                status.state = LineState::Up;
+            }
+        });
+    }
+
+    /// Begins anew a connection that is not up.
+    pub(super) fn reset(&mut self, now: Instant) {
+        self.renew = Renew::Resetting;
+        self.disconnect(now);
+    }
+
+    /// Whether the next connection is to be made otherwise than the present one.
+    pub(super) fn is_outdated(&self) -> bool {
+        self.next.is_some()
     }
 
     /// Tells the client what happened.
@@ -177,7 +245,9 @@ impl Path {
             PathEvent::Link(LinkEvent::Flushed) => self.drop_link(),
             PathEvent::RenewalDue(why) => {
                 self.renewal = None;
-                self.renew = Renew::wanted(why, clock::now());
+                if matches!(self.renew, Renew::No) {
+                    self.renew = Renew::wanted(why, clock::now());
+                }
             }
         }
         false
@@ -393,7 +463,9 @@ impl Path {
             .filter_map(|(filter, qos)| Some((filter.as_str(), qos.as_ref().err()?.as_str())))
             .collect();
         let now = clock::wall();
+        let is_again = |filter: &str| granted.iter().any(|(other, _)| other == filter);
         self.status(|status| {
+            status.filters.retain(|known| !is_again(&known.filter));
             status.filters.extend(granted.iter().map(|(filter, qos)| FilterStatus {
                 filter: filter.clone(),
                 granted: qos.as_ref().ok().map(|qos| qos.level()),
@@ -414,7 +486,9 @@ impl Path {
         }
         tracing::debug!(line = %self.config.name, filters = granted.len(), "subscribed");
         let answers = granted.iter().map(|(filter, qos)| (filter.clone(), qos.is_ok()));
-        self.granted.get_or_insert_default().extend(answers);
+        let all = self.granted.get_or_insert_default();
+        all.retain(|(filter, _)| !is_again(filter));
+        all.extend(answers);
     }
 
     /// Something worth a log line.

@@ -42,9 +42,13 @@ struct Kept {
 
 impl Recent {
     pub(super) fn new(line: LineId, config: &Config) -> Self {
-        let own = config.stations.iter().filter(|station| station.line == line).count();
-        let share = (LINE_BYTES_MAX / own.max(1)).clamp(STATION_BYTES_MIN, STATION_BYTES_MAX);
-        Self { share, stations: BTreeMap::new() }
+        Self { share: share(line, config), stations: BTreeMap::new() }
+    }
+
+    /// Other stations; messages of those that read them in another way are kept no longer.
+    pub(super) fn reconfigure(&mut self, line: LineId, config: &Config, others: &[StationId]) {
+        self.share = share(line, config);
+        self.stations.retain(|station, _| others.binary_search(station).is_err());
     }
 
     /// Keeps a message; older ones make room, and one that is too large is not kept.
@@ -84,6 +88,11 @@ impl Recent {
     }
 }
 
+fn share(line: LineId, config: &Config) -> usize {
+    let own = config.stations_of(line).count();
+    (LINE_BYTES_MAX / own.max(1)).clamp(STATION_BYTES_MIN, STATION_BYTES_MAX)
+}
+
 impl Kept {
     fn message(&self) -> InMessage<'_> {
         InMessage {
@@ -102,8 +111,8 @@ impl LineTask {
         // What was mapped in this turn is in the table then.
         self.settlement.submit(&self.hub);
         let reading = self.hub.read(&[tag]).pop()?;
-        let config = self.hub.config();
-        let of = &config.tags[tag.0 as usize];
+        let config = Arc::clone(self.stations.config());
+        let of = config.tags.get(tag.0 as usize)?;
         let value = &reading.value;
         if of.tag_type.is_output() || value.reason == Reason::Simulated {
             let note = match value.reason {
@@ -132,7 +141,7 @@ impl LineTask {
 
     /// What a message did to a tag; `None`: nothing.
     fn explained(&self, tag: TagId, kept: &Kept) -> Option<ExplainedMessage> {
-        let config = self.hub.config();
+        let config = self.stations.config();
         let station_id = config.tags[tag.0 as usize].station;
         let station = &config.stations[station_id.0 as usize];
         let message = kept.message();

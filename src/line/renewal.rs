@@ -122,6 +122,8 @@ pub(super) enum Renew {
     Wanted(String, Instant),
     /// DISCONNECT was given to the transport.
     Leaving,
+    /// What there was of a connection is given up, to begin anew.
+    Resetting,
     /// The way back; if it takes too long the line is down like any other.
     Returning(Instant),
 }
@@ -167,7 +169,9 @@ impl Path {
     fn renew(&mut self, now: Instant, idle: bool) -> Step {
         match &self.renew {
             Renew::Wanted(why, until) => {
-                if !self.is_up() {
+                if !self.is_up() && self.is_outdated() {
+                    self.reset(now);
+                } else if !self.is_up() {
                     // It has come about by itself.
                     self.renew = Renew::No;
                 } else if idle || *until <= now {
@@ -180,13 +184,19 @@ impl Path {
             }
             Renew::Leaving if matches!(self.link, Link::Closed) => {
                 self.renew = Renew::Returning(now + RENEW_TIMEOUT);
-                self.command(now, Command::Connect);
+                self.connect(now);
+            }
+            Renew::Resetting if self.is_closed() => {
+                self.renew = Renew::No;
+                self.connect(now);
             }
             Renew::Returning(until) if *until <= now => {
                 self.renew = Renew::No;
                 return Step::Failed;
             }
-            Renew::No | Renew::Leaving | Renew::Returning(_) => return Step::None,
+            Renew::No | Renew::Leaving | Renew::Resetting | Renew::Returning(_) => {
+                return Step::None;
+            }
         }
         Step::Done
     }

@@ -7,6 +7,7 @@ use rustc_hash::FxHashMap;
 use super::options::subscribe_options;
 use super::recent::Recent;
 use crate::config::Config;
+use crate::config::diff::Diff;
 use crate::hub::Hub;
 use crate::iotag::mapping::{InMessage, MappingReport, StationPlan};
 use crate::iotag::router::{Contest, Router};
@@ -26,13 +27,17 @@ pub(super) struct Arrival {
 /// Router and plans of one line.
 pub(super) struct Stations {
     line: LineId,
+    /// What router and plans were made of.
+    config: Arc<Config>,
     router: Router,
     plans: FxHashMap<StationId, Planned>,
-    /// Who watches a topic for a will, and the payload it must have.
-    wills: FxHashMap<Arc<str>, Vec<Watcher>>,
+    wills: Wills,
     /// For who asks where a value comes from.
     pub(super) recent: Recent,
 }
+
+/// Who watches a topic for a will.
+type Wills = FxHashMap<Arc<str>, Vec<Watcher>>;
 
 /// A station that watches a topic, and the payload that makes a message its will; `None`: any.
 type Watcher = (StationId, Option<Arc<str>>);
@@ -47,78 +52,85 @@ struct Planned {
     time_unreadable: bool,
 }
 
+/// What is other for a line in another configuration, compiled.
+pub(super) struct OtherStations {
+    config: Arc<Config>,
+    /// `None`: stations and addresses are as they were.
+    router: Option<Router>,
+    wills: Wills,
+    /// Stations that begin, end, or map in another way, in order.
+    affected: Vec<StationId>,
+    /// Plans of those that there are.
+    plans: Vec<(StationId, StationPlan)>,
+}
+
+impl OtherStations {
+    /// Takes a while.
+    pub(super) fn compile(line: LineId, config: &Arc<Config>, diff: &Diff) -> Self {
+        let is_own = |id: &StationId| config.stations[id.0 as usize].line == line;
+        let affected: Vec<StationId> = diff.affected.iter().copied().filter(is_own).collect();
+        let is_live = |id: &StationId| !config.is_retired_station(*id);
+        let plans = plans(config, &affected.iter().copied().filter(is_live).collect::<Vec<_>>());
+        let of_diff = diff.stations.begun().chain(diff.stations.ended());
+        let routed = of_diff.chain(diff.stations.changed.iter().copied()).any(|id| is_own(&id));
+        Self {
+            config: Arc::clone(config),
+            router: routed.then(|| router(line, config)),
+            wills: wills(line, config),
+            affected,
+            plans,
+        }
+    }
+}
+
 impl Stations {
-    pub(super) fn new(line: LineId, config: &Config) -> Self {
-        let stations = || {
-            (0u32..)
-                .zip(&config.stations)
-                .filter(move |(_, station)| station.line == line)
-                .map(|(id, station)| (StationId(id), station))
-        };
-        let mut tags: FxHashMap<StationId, Vec<TagId>> = FxHashMap::default();
-        for (id, tag) in (0u32..).zip(&config.tags) {
-            tags.entry(tag.station).or_default().push(TagId(id));
+    pub(super) fn new(line: LineId, config: &Arc<Config>) -> Self {
+        let own: Vec<StationId> = config.stations_of(line).map(|(id, _)| id).collect();
+        let plans = plans(config, &own).into_iter().map(|(id, plan)| (id, plan.into())).collect();
+        Self {
+            line,
+            config: Arc::clone(config),
+            router: router(line, config),
+            plans,
+            wills: wills(line, config),
+            recent: Recent::new(line, config),
         }
-        let plans = stations()
-            .map(|(id, station)| {
-                let own = tags.get(&id).into_iter().flatten();
-                let plan = StationPlan::compile(
-                    station,
-                    own.map(|&tag| (tag, &config.tags[tag.0 as usize])),
-                );
-                let planned = Planned {
-                    plan,
-                    payload_bad: false,
-                    bad_lines: false,
-                    too_old: false,
-                    time_missing: false,
-                    time_unreadable: false,
-                };
-                (id, planned)
-            })
-            .collect();
-        let router = Router::compile(stations().map(|(id, station)| (id, &station.address)));
-        let mut wills: FxHashMap<Arc<str>, Vec<Watcher>> = FxHashMap::default();
-        for (id, station) in stations() {
-            if let Some(topic) = &station.will_topic {
-                let watcher = (id, station.will_payload.clone());
-                wills.entry(Arc::clone(topic)).or_default().push(watcher);
-            }
+    }
+
+    /// Maps by another configuration from here on. What is as it was stays.
+    pub(super) fn reconfigure(&mut self, others: OtherStations) {
+        let OtherStations { config, router, wills, affected, plans } = others;
+        for station in &affected {
+            self.plans.remove(station);
         }
-        let recent = Recent::new(line, config);
-        Self { line, router, plans, wills, recent }
+        self.plans.extend(plans.into_iter().map(|(id, plan)| (id, plan.into())));
+        if let Some(router) = router {
+            self.router = router;
+        }
+        self.wills = wills;
+        self.recent.reconfigure(self.line, &config, &affected);
+        self.config = config;
+    }
+
+    /// What messages are mapped by.
+    pub(super) fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// Name of a station.
+    pub(super) fn name(&self, station: StationId) -> &Arc<str> {
+        &self.config.stations[station.0 as usize].name
+    }
+
+    /// Whether a station has been, and is no more.
+    pub(super) fn has_retired(&self, station: StationId) -> bool {
+        self.config.is_retired_station(station)
     }
 
     /// The line's filters and those of stations that subscribe to their own address, each once; and
     /// the topics of wills that none of them brings.
-    pub(super) fn subscriptions(&self, config: &Config) -> Vec<Subscription> {
-        let line = &config.lines[self.line.0 as usize];
-        let own = config
-            .stations
-            .iter()
-            .filter(|station| station.line == self.line && station.subscribe_address)
-            .filter_map(|station| station.address.as_filter());
-        let mut filters: Vec<&str> = line.topic_filters.iter().map(String::as_str).collect();
-        filters.extend(own);
-        let covered = |topic: &str| filters.iter().any(|filter| brings(filter, topic));
-        let watched = config.stations.iter().filter(|station| station.line == self.line);
-        let wills: Vec<&str> = watched
-            .filter_map(|station| station.will_topic.as_deref())
-            .filter(|topic| !covered(topic))
-            .collect();
-        filters.extend(wills);
-        let mut wanted: Vec<Subscription> = Vec::with_capacity(filters.len());
-        let mut seen = rustc_hash::FxHashSet::default();
-        for filter in filters {
-            if seen.insert(filter) {
-                let options = subscribe_options(line, filter);
-                wanted.push(Subscription {
-                    options,
-                    ..Subscription::new(filter, line.subscribe_qos)
-                });
-            }
-        }
-        wanted
+    pub(super) fn subscriptions(&self) -> Vec<Subscription> {
+        subscriptions(self.line, &self.config)
     }
 
     /// Which station takes messages of a topic.
@@ -173,6 +185,7 @@ impl Stations {
         updates: &mut Vec<TagUpdate>,
     ) {
         let Some(planned) = self.plans.get_mut(&station) else { return };
+        let name = &self.config.stations[station.0 as usize].name;
         let message = InMessage {
             topic: &publication.topic,
             payload: &publication.payload,
@@ -182,7 +195,7 @@ impl Stations {
         };
         let before = updates.len();
         let report = planned.plan.map(&message, updates);
-        planned.account(hub, station, &publication.topic, arrival.received, report);
+        planned.account(hub, (station, name), &publication.topic, arrival.received, report);
         if updates.len() > before {
             self.recent.keep(station, publication, arrival);
         }
@@ -199,6 +212,65 @@ impl Stations {
     }
 }
 
+/// The plans of some stations.
+fn plans(config: &Config, stations: &[StationId]) -> Vec<(StationId, StationPlan)> {
+    let mut tags: FxHashMap<StationId, Vec<TagId>> =
+        stations.iter().map(|station| (*station, Vec::new())).collect();
+    for (id, tag) in config.live_tags() {
+        if let Some(own) = tags.get_mut(&tag.station) {
+            own.push(id);
+        }
+    }
+    let plan = |id: &StationId| {
+        let own = tags.get(id).into_iter().flatten();
+        let own = own.map(|&tag| (tag, &config.tags[tag.0 as usize]));
+        (*id, StationPlan::compile(&config.stations[id.0 as usize], own))
+    };
+    stations.iter().map(plan).collect()
+}
+
+fn router(line: LineId, config: &Config) -> Router {
+    Router::compile(config.stations_of(line).map(|(id, station)| (id, &station.address)))
+}
+
+fn wills(line: LineId, config: &Config) -> Wills {
+    let mut wills = Wills::default();
+    for (id, station) in config.stations_of(line) {
+        if let Some(topic) = &station.will_topic {
+            let watcher = (id, station.will_payload.clone());
+            wills.entry(Arc::clone(topic)).or_default().push(watcher);
+        }
+    }
+    wills
+}
+
+/// See [`Stations::subscriptions`].
+pub(super) fn subscriptions(id: LineId, config: &Config) -> Vec<Subscription> {
+    let line = &config.lines[id.0 as usize];
+    let own = config
+        .stations_of(id)
+        .filter(|(_, station)| station.subscribe_address)
+        .filter_map(|(_, station)| station.address.as_filter());
+    let mut filters: Vec<&str> = line.topic_filters.iter().map(String::as_str).collect();
+    filters.extend(own);
+    let covered = |topic: &str| filters.iter().any(|filter| brings(filter, topic));
+    let wills: Vec<&str> = config
+        .stations_of(id)
+        .filter_map(|(_, station)| station.will_topic.as_deref())
+        .filter(|topic| !covered(topic))
+        .collect();
+    filters.extend(wills);
+    let mut wanted: Vec<Subscription> = Vec::with_capacity(filters.len());
+    let mut seen = rustc_hash::FxHashSet::default();
+    for filter in filters {
+        if seen.insert(filter) {
+            let options = subscribe_options(line, filter);
+            wanted.push(Subscription { options, ..Subscription::new(filter, line.subscribe_qos) });
+        }
+    }
+    wanted
+}
+
 /// Whether a subscription to this filter, shared or not, brings messages of this topic.
 pub(super) fn brings(filter: &str, topic: &str) -> bool {
     let filter = match filter.strip_prefix("$share/") {
@@ -208,17 +280,29 @@ pub(super) fn brings(filter: &str, topic: &str) -> bool {
     topic::matches(filter, topic)
 }
 
+impl From<StationPlan> for Planned {
+    fn from(plan: StationPlan) -> Self {
+        Self {
+            plan,
+            payload_bad: false,
+            bad_lines: false,
+            too_old: false,
+            time_missing: false,
+            time_unreadable: false,
+        }
+    }
+}
+
 impl Planned {
     /// Counters, and one log line per change.
     fn account(
         &mut self,
         hub: &Hub,
-        station: StationId,
+        (station, name): (StationId, &str),
         topic: &str,
         received: Timestamp,
         report: MappingReport,
     ) {
-        let name = &hub.config().stations[station.0 as usize].name;
         hub.station_status(station, |status| {
             status.messages += 1;
             status.last_message = Some(received);

@@ -24,6 +24,15 @@ pub struct Stored {
     pub(super) duplicates: Vec<Record>,
     /// Names of records that the line has no use for.
     pub(super) leftovers: Vec<Arc<str>>,
+    /// Whether the line was at work in this process before.
+    pub(super) resumed: bool,
+}
+
+impl Stored {
+    /// Of a line that was at work in this process before: it is down.
+    pub fn resumed(self) -> Self {
+        Self { resumed: true, ..self }
+    }
 }
 
 impl StoredRecords {
@@ -34,6 +43,12 @@ impl StoredRecords {
             sorted.entry(name).or_default().push((key, value));
         }
         Self(sorted)
+    }
+
+    /// Names that records of a line are stored under.
+    pub fn names(line: &str) -> [Arc<str>; 3] {
+        let [first, second] = PathId::all().map(|path| path.session_name(line));
+        [first, second, Log::name(line)]
     }
 
     /// Takes what a line continues.

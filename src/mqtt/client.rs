@@ -27,6 +27,7 @@ mod fatal;
 mod handshake;
 mod inbound;
 mod publish;
+mod reconfigure;
 mod timers;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -218,6 +219,7 @@ impl Client {
             Command::Disconnect => self.disconnect(now),
             Command::Connect if self.phase == Phase::Stopped => self.open(),
             Command::Connect => {}
+            Command::Reconfigure(options) => self.reconfigure(now, *options),
         }
     }
 
@@ -238,6 +240,11 @@ impl Client {
     /// Whether CONNACK has accepted the connection.
     pub fn is_up(&self) -> bool {
         self.phase == Phase::Up
+    }
+
+    /// Whether it waits for [`Command::Connect`].
+    pub fn is_stopped(&self) -> bool {
+        self.phase == Phase::Stopped
     }
 
     /// Publishes whose outcome is open.

@@ -48,6 +48,8 @@ pub(super) struct Connection {
     pub(super) outbound_aliases: OutboundAliases,
     /// Enhanced authentication, until CONNACK.
     pub(super) authenticator: Option<Box<dyn Authenticator>>,
+    /// What the next SUBSCRIBE and UNSUBSCRIBE are for.
+    pub(super) wanted: Wanted,
     /// SUBSCRIBE and UNSUBSCRIBE that are not answered.
     pub(super) requests: BTreeMap<u16, Request>,
     /// Answers to this connection's SUBSCRIBEs so far.
@@ -99,6 +101,21 @@ pub(super) enum Gated {
     },
     /// All SUBSCRIBEs: that their filters were asked for is to be known whatever happens.
     Subscribe,
+}
+
+/// Filters that are to be asked for.
+#[derive(Debug, Default)]
+pub(super) enum Wanted {
+    /// All that are configured; those that the session has beside them are to go.
+    #[default]
+    All,
+    /// All were asked for; these are other since.
+    Changes {
+        /// To SUBSCRIBE.
+        adding: Vec<Subscription>,
+        /// To UNSUBSCRIBE.
+        removing: Vec<String>,
+    },
 }
 
 /// A request for filters.

@@ -57,6 +57,12 @@ impl Reconnect {
         }
     }
 
+    /// Other bounds for the pauses to come.
+    pub(super) fn set_bounds(&mut self, min: Duration, max: Duration) {
+        self.min = min.max(bounds::RECONNECT_BOUND_MIN);
+        self.max = max.max(self.min);
+    }
+
     /// The server to be tried next.
     pub(super) fn server(&self) -> Endpoint {
         match self.referred.front() {

@@ -20,6 +20,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
+use rustc_hash::FxHashMap;
+
 use crate::iotag::{TagId, TagValue};
 use codec::BlockReader;
 use engine::{Engine, Trouble, fenced, sync_folder};
@@ -98,6 +100,9 @@ pub struct Recovered {
     /// Where an unreadable store was moved to, and why it could not be read.
     pub quarantined: Option<(PathBuf, String)>,
 }
+
+/// One session record of a line.
+pub type KeyAndValue = (Vec<u8>, Vec<u8>);
 
 /// One entry of the journal, by name: the tag may be gone from the configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -271,6 +276,56 @@ impl Store {
         Ok((oldest <= self.durable.load(Ordering::Acquire)).then_some(oldest))
     }
 
+    /// Tags are added to the running configuration; `tags` are all their names, by `TagId`, of which
+    /// the first are those that the store has already. The answer is what it knows of those added.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] if the store cannot be read; then nothing was added.
+    pub fn add_tags(&self, tags: &[Arc<str>]) -> Result<Vec<Option<(u64, TagValue)>>, StoreError> {
+        if tags.len() == lock(&self.writer).tags.len() {
+            return Ok(Vec::new());
+        }
+        let names = self.names.read().unwrap_or_else(PoisonError::into_inner).clone();
+        // Names of tags that are not configured are not given numbers meanwhile.
+        let known: FxHashMap<&str, u32> =
+            (0..).zip(&names).map(|(number, name)| (&**name, number)).collect();
+        let mut state = lock(&self.writer);
+        let State { tags: present, writer, .. } = &mut *state;
+        let added = tags.get(present.len()..).unwrap_or_default();
+        let numbers: Vec<Option<u32>> =
+            added.iter().map(|name| known.get(&**name).copied()).collect();
+        let unavailable = || Trouble::Io("the store is not open".to_owned());
+        let stored = self.with_engine(|engine| {
+            writer.as_ref().ok_or_else(unavailable)?.stored(engine, &numbers)
+        });
+        let stored = stored.map_err(|trouble| failed(&self.folder, trouble))?;
+        present.extend(added.iter().cloned());
+        if let Some(writer) = writer {
+            writer.add_tags(added, &numbers);
+        }
+        Ok(stored)
+    }
+
+    /// The records of a line's session as they are on the disk, for a line that is not at work.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] if the store cannot be read.
+    pub fn session(&self, line: &str) -> Result<Vec<KeyAndValue>, StoreError> {
+        let read = |tree: &sled::Tree| {
+            let mut records = Vec::new();
+            for record in Records::new(tree.scan_prefix(schema::session_prefix(line))) {
+                let record = record?;
+                let (owner, key) = schema::read_session_key(&record.key)?;
+                if owner == line {
+                    records.push((key, record.body));
+                }
+            }
+            Ok(records)
+        };
+        self.with_engine(|engine| engine.read(read))
+            .map_err(|trouble| failed(&self.folder, trouble))
+    }
+
     /// The folder it lives in.
     pub fn folder(&self) -> &Path {
         &self.folder
@@ -319,7 +374,9 @@ impl Store {
         *write(&self.names) = contents.names.clone();
         self.durable.store(contents.last_seq, Ordering::Release);
         self.oldest.store(oldest_shown(&contents, self.limits), Ordering::Release);
-        state.writer = Some(Writer::new(state.tags.clone(), contents, self.limits));
+        let mut writer = Writer::new(state.tags.clone(), contents, self.limits);
+        writer.find_twins();
+        state.writer = Some(writer);
         Ok(())
     }
 

@@ -250,6 +250,8 @@ enum Step {
     Commit(Vec<Vec<(u32, TagValue)>>, Vec<SessionRecord>),
     Skip(u64),
     Reopen(u32),
+    /// Tags of another configuration beside those that there are; a name may come again.
+    Add(u32),
 }
 
 fn session_record() -> impl Strategy<Value = SessionRecord> {
@@ -273,12 +275,13 @@ fn step() -> impl Strategy<Value = Step> {
         20 => tag_value(),
         1 => (0_usize..60_000).prop_map(|len| text(&"t".repeat(len / 20_000 * 20_000))),
     ];
-    let commits = prop::collection::vec(prop::collection::vec((0_u32..6, value), 0..40), 1..4);
+    let commits = prop::collection::vec(prop::collection::vec((0_u32..60, value), 0..40), 1..4);
     prop_oneof![
         8 => (commits, prop::collection::vec(session_record(), 0..4))
             .prop_map(|(commits, sessions)| Step::Commit(commits, sessions)),
         1 => (1_u64..5).prop_map(Step::Skip),
         2 => (0_u32..3).prop_map(Step::Reopen),
+        1 => (0_u32..3).prop_map(Step::Add),
     ]
 }
 
@@ -330,8 +333,8 @@ proptest! {
         let configurations: Vec<Vec<Arc<str>>> = (0..3)
             .map(|turn| (0..6).map(|at| format!("t{}", (at + 2 * turn) % 9).into()).collect())
             .collect();
-        let mut tags = &configurations[0];
-        let mut store = Store::open_limited(&path, tags, limits).unwrap().0;
+        let mut tags = configurations[0].clone();
+        let mut store = Store::open_limited(&path, &tags, limits).unwrap().0;
         let mut model = Model::default();
         let mut seq = 0;
         for step in &steps {
@@ -343,8 +346,9 @@ proptest! {
                         let mut commit = Commit::default();
                         for (tag, value) in part {
                             seq += 1;
-                            commit.changes.push(change(seq, *tag, value.clone()));
-                            let name = Arc::clone(&tags[*tag as usize]);
+                            let tag = tag % tags.len() as u32;
+                            commit.changes.push(change(seq, tag, value.clone()));
+                            let name = Arc::clone(&tags[tag as usize]);
                             model.journal.push(JournalEntry { seq, name, value: value.clone() });
                             model.last_seq = seq;
                         }
@@ -356,8 +360,8 @@ proptest! {
                 }
                 Step::Reopen(configuration) => {
                     drop(store);
-                    tags = &configurations[*configuration as usize];
-                    let (reopened, recovered) = Store::open_limited(&path, tags, limits).unwrap();
+                    tags = configurations[*configuration as usize].clone();
+                    let (reopened, recovered) = Store::open_limited(&path, &tags, limits).unwrap();
                     store = reopened;
                     prop_assert!(recovered.quarantined.is_none());
                     prop_assert_eq!(recovered.last_seq, model.last_seq);
@@ -370,6 +374,22 @@ proptest! {
                         .collect();
                     prop_assert_eq!(recovered.sessions, sessions);
                 }
+                Step::Add(configuration) => {
+                    let known = tags.len();
+                    tags.extend(configurations[*configuration as usize].iter().cloned());
+                    let added = store.add_tags(&tags).unwrap();
+                    let values: Vec<_> =
+                        added.into_iter().map(|stored| stored.map(|(_, value)| value)).collect();
+                    let wanted: Vec<_> =
+                        tags[known..].iter().map(|name| model.value(name)).collect();
+                    prop_assert_eq!(values, wanted);
+                    prop_assert!(store.add_tags(&tags).unwrap().is_empty());
+                }
+            }
+            for line in ["l", "m"] {
+                let own = model.sessions.iter().filter(|((owner, _), _)| owner == line);
+                let own: Vec<_> = own.map(|((_, key), value)| (key.clone(), value.clone())).collect();
+                prop_assert_eq!(store.session(line).unwrap(), own);
             }
             let hidden = model.journal.len().saturating_sub(entries_max as usize);
             let shown = model.journal[hidden..].to_vec();

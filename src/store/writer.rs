@@ -16,11 +16,12 @@ use std::time::Duration;
 use rustc_hash::FxHashMap;
 
 use super::codec::{
-    BlockReader, BlockWriter, ValuePage, put_name, read_value_page, value_page, value_record,
+    BlockReader, BlockWriter, ValuePage, put_name, read_value_page, read_value_record, value_page,
+    value_record,
 };
 use super::engine::{Engine, Trouble};
 use super::numbers::Numbers;
-use super::record::{Batch, KEY_BYTES_MAX, PART_BYTES_MAX, Records, part_key, put, remove};
+use super::record::{Batch, KEY_BYTES_MAX, PART_BYTES_MAX, Record, Records, part_key, put, remove};
 use super::recovery::{Contents, Numbered};
 use super::schema::{
     BLOCK, CHECKPOINT_KEY, SESSION, block_key, large_key, name_key, page_key, place,
@@ -35,6 +36,8 @@ pub(super) struct Writer {
     tags: Vec<Arc<str>>,
     /// The store's number of a tag; `None`: its name is not stored yet.
     numbers: Vec<Option<u32>>,
+    /// Positions of tags whose name an earlier one has too, and that one.
+    twins: FxHashMap<usize, usize>,
     /// Names by the store's number.
     names: Vec<Arc<str>>,
     limits: Limits,
@@ -118,6 +121,7 @@ impl Writer {
         Self {
             tags,
             numbers,
+            twins: FxHashMap::default(),
             names: contents.names,
             limits,
             last_seq: contents.last_seq,
@@ -136,6 +140,68 @@ impl Writer {
     /// The store's number of each tag of the running configuration.
     pub(super) fn numbers(&self) -> &[Option<u32>] {
         &self.numbers
+    }
+
+    /// More tags of the running configuration, and the store's numbers of those it knows.
+    pub(super) fn add_tags(&mut self, tags: &[Arc<str>], numbers: &[Option<u32>]) {
+        self.tags.extend(tags.iter().cloned());
+        self.numbers.extend(numbers);
+        self.find_twins();
+    }
+
+    /// A tag whose type was changed has another id and the same name: one name has one number.
+    pub(super) fn find_twins(&mut self) {
+        let mut first: FxHashMap<&str, usize> = FxHashMap::default();
+        self.twins.clear();
+        for (at, name) in self.tags.iter().enumerate() {
+            match first.get(&**name) {
+                Some(&twin) => {
+                    self.twins.insert(at, twin);
+                }
+                None => {
+                    first.insert(name, at);
+                }
+            }
+        }
+    }
+
+    /// The last values of these tags.
+    pub(super) fn stored(
+        &self,
+        engine: &Engine,
+        numbers: &[Option<u32>],
+    ) -> Result<Vec<Option<Numbered>>, Trouble> {
+        let in_round: FxHashMap<u32, &Numbered> = self
+            .round
+            .iter()
+            .flat_map(|round| &round.values)
+            .map(|(number, value)| (*number, value))
+            .collect();
+        let mut page: Option<([u8; 5], ValuePage)> = None;
+        let mut stored = Vec::with_capacity(numbers.len());
+        for number in numbers {
+            let Some(number) = *number else {
+                stored.push(None);
+                continue;
+            };
+            if let Some(value) = self.dirty.get(&number).or(in_round.get(&number).copied()) {
+                stored.push(Some(value.clone()));
+                continue;
+            }
+            if self.large.contains_key(&number) {
+                let record = read_record(engine, &large_key(number))?;
+                stored.push(record.map(|record| read_value_record(&record.body)).transpose()?);
+                continue;
+            }
+            let key = page_key(number);
+            if page.as_ref().is_none_or(|(last, _)| *last != key) {
+                let record = read_record(engine, &key)?;
+                let values = record.map(|record| read_value_page(&record.body)).transpose()?;
+                page = Some((key, values.unwrap_or_default()));
+            }
+            stored.push(page.as_ref().and_then(|(_, values)| values.get(&place(number)).cloned()));
+        }
+        Ok(stored)
     }
 
     /// Refuses what cannot be committed before anything is changed.
@@ -270,6 +336,10 @@ impl Writer {
         if let Some(number) = self.numbers[at] {
             return Ok(number);
         }
+        let at = self.twins.get(&at).copied().unwrap_or(at);
+        if let Some(number) = self.numbers[at] {
+            return Ok(number);
+        }
         let number = u32::try_from(self.names.len())
             .map_err(|_| Trouble::Refused("too many tag names".to_owned()))?;
         self.names.push(Arc::clone(&self.tags[at]));
@@ -375,11 +445,7 @@ impl Writer {
         key: [u8; 5],
         values: &mut Vec<(u32, Numbered)>,
     ) -> Result<usize, Trouble> {
-        let stored = engine.read(|tree| {
-            Records::new(tree.range(part_key(&key, 0)..=part_key(&key, u16::MAX)))
-                .next()
-                .transpose()
-        })?;
+        let stored = read_record(engine, &key)?;
         let (mut page, parts_before) = match &stored {
             Some(record) => (read_value_page(&record.body)?, record.parts),
             None => (ValuePage::new(), 0),
@@ -451,6 +517,13 @@ impl Writer {
         self.journal.cut_before(removed_before);
         Ok(oldest_seq)
     }
+}
+
+/// One whole record, if there is one.
+fn read_record(engine: &Engine, key: &[u8]) -> Result<Option<Record>, Trouble> {
+    engine.read(|tree| {
+        Records::new(tree.range(part_key(key, 0)..=part_key(key, u16::MAX))).next().transpose()
+    })
 }
 
 /// About how many bytes a value takes.

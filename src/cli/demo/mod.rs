@@ -20,6 +20,7 @@ mod stage;
 #[cfg(test)]
 mod shipped;
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 use std::time::Duration;
@@ -138,20 +139,22 @@ impl View {
         let (state, broker, messages) = self.hub.line_status(LineId(0), |status| {
             (status.state, status.leading().server.clone(), status.messages_received)
         });
-        let mut stations: Vec<StationView> = config
-            .stations
-            .iter()
-            .map(|station| StationView {
-                name: station.name.to_string(),
-                address: station.address_text.to_string(),
-                tags: Vec::new(),
+        let mut stations: BTreeMap<StationId, StationView> = config
+            .live_stations()
+            .map(|(id, station)| {
+                let view = StationView {
+                    name: station.name.to_string(),
+                    address: station.address_text.to_string(),
+                    tags: Vec::new(),
+                };
+                (id, view)
             })
             .collect();
-        let ids: Vec<TagId> = (0u32..).zip(&config.tags).map(|(id, _)| TagId(id)).collect();
+        let ids: Vec<TagId> = config.live_tags().map(|(id, _)| id).collect();
         for reading in self.hub.read(&ids) {
             let tag = &config.tags[reading.tag.0 as usize];
-            let StationId(station) = tag.station;
-            stations[station as usize].tags.push(TagRow {
+            let Some(station) = stations.get_mut(&tag.station) else { continue };
+            station.tags.push(TagRow {
                 name: tag.name.to_string(),
                 numeric: matches!(
                     reading.value.value,
@@ -175,7 +178,7 @@ impl View {
             remaining,
             program: std::env::args().next().unwrap_or_else(|| "tagline".into()),
             config: self.folder.clone(),
-            stations,
+            stations: stations.into_values().collect(),
         }
     }
 }

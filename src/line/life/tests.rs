@@ -181,6 +181,8 @@ enum Step {
     Down,
     Station(StationEvent),
     Wait(u64),
+    /// Another configuration: with the same delays, or with others.
+    Reload(Option<(u64, u64)>),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -194,6 +196,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<bool>().prop_map(|yes| Step::Station(StationEvent::Reachable(yes))),
         2 => mode.prop_map(|mode| Step::Station(StationEvent::Mode(mode))),
         6 => (0..40_u64).prop_map(Step::Wait),
+        2 => (0..50_u64, 0..50_u64).prop_map(|(delay, stale)| Step::Reload(Some((delay, stale)))),
+        2 => Just(Step::Reload(None)),
     ]
 }
 
@@ -209,6 +213,8 @@ struct Reference {
     in_error: Option<u64>,
     /// Milliseconds of silence while the line is up and the station on.
     silent: u64,
+    /// Milliseconds since that began to be counted.
+    since: u64,
 }
 
 impl Reference {
@@ -217,6 +223,7 @@ impl Reference {
             Step::Up(_) => {
                 self.up = true;
                 (self.silent, self.in_error, self.unreachable) = (0, None, false);
+                self.since = 0;
             }
             Step::Down => {
                 self.up = false;
@@ -226,6 +233,7 @@ impl Reference {
             Step::Station(StationEvent::Message { retained: true }) => {}
             Step::Station(StationEvent::Message { retained: false }) => {
                 (self.will, self.stale, self.unreachable, self.silent) = (false, false, false, 0);
+                self.since = 0;
                 if self.up {
                     self.in_error = None;
                 }
@@ -242,16 +250,26 @@ impl Reference {
             Step::Station(StationEvent::Reachable(_)) => {}
             Step::Station(StationEvent::Mode(mode)) => {
                 if self.mode != StationMode::On && mode == StationMode::On {
-                    (self.silent, self.stale) = (0, false);
+                    (self.silent, self.since, self.stale) = (0, 0, false);
                 }
                 self.mode = mode;
             }
             Step::Wait(milliseconds) => (0..milliseconds).for_each(|_| self.millisecond()),
+            Step::Reload(None) => {}
+            Step::Reload(Some((error_delay, stale_after))) => {
+                let before = self.options.stale_after;
+                self.options = options(error_delay, stale_after);
+                let since = Duration::from_millis(self.since);
+                if self.options.stale_after != before {
+                    self.stale &= self.options.stale_after.is_some_and(|after| since >= after);
+                }
+            }
         }
         self.judge();
     }
 
     fn millisecond(&mut self) {
+        self.since += 1;
         if let Some(in_error) = &mut self.in_error {
             *in_error += 1;
         }
@@ -287,6 +305,39 @@ impl Reference {
     }
 }
 
+#[test]
+fn stations_come_and_go_while_others_wait_on() {
+    let (first, second) = (StationId(1), StationId(9));
+    let mut lives = Lives::new(at(0), [(STATION, options(0, 1000))].into_iter());
+    lives.line_up(at(0), false);
+    shown(&mut lives);
+    lives.reconfigure(
+        at(400),
+        [(first, options(0, 500)), (STATION, options(0, 1000)), (second, options(0, 0))]
+            .into_iter(),
+    );
+    // What comes is told of, and what goes on is not.
+    let mut told = Vec::new();
+    while let Some(change) = lives.poll_change() {
+        told.push((change.station, change.state, change.effect));
+    }
+    assert_eq!(told, [(first, StationState::On, None), (second, StationState::On, None)]);
+    assert_eq!(lives.deadline(), Some(at(900)));
+    lives.reconfigure(at(600), [(STATION, options(0, 1000))].into_iter());
+    assert_eq!(lives.deadline(), Some(at(1000)));
+    assert!(!lives.knows(first) && lives.line_is_wanted());
+    lives.on_time(at(1000));
+    assert_eq!(shown(&mut lives), "StON bad/stale");
+}
+
+#[test]
+fn a_line_that_begins_anew_was_connected_before() {
+    let mut lives = Lives::resumed(at(0), std::iter::once((STATION, options(0, 0))));
+    assert_eq!(shown(&mut lives), "StHARDERR bad/line_down");
+    lives.line_up(at(10), true);
+    assert_eq!(shown(&mut lives), "StON as before");
+}
+
 proptest! {
     /// Whatever happens, and however late timers are looked at within their deadline, the state is
     /// the one that the history says; and the tags follow it.
@@ -296,7 +347,7 @@ proptest! {
         error_delay in 0..50_u64,
         stale_after in 0..50_u64,
     ) {
-        let options = options(error_delay, stale_after);
+        let options = self::options(error_delay, stale_after);
         let mut lives = Lives::new(at(0), std::iter::once((STATION, options)));
         let mut reference = Reference {
             options,
@@ -307,6 +358,7 @@ proptest! {
             stale: false,
             in_error: Some(0),
             silent: 0,
+            since: 0,
         };
         let (mut now, mut was_up) = (0, false);
         // What the last change said, and what the tags show.
@@ -319,6 +371,10 @@ proptest! {
                 }
                 Step::Down => lives.line_down(at(now)),
                 Step::Station(event) => lives.handle(at(now), STATION, event),
+                Step::Reload(other) => {
+                    let other = other.map_or(reference.options, |(delay, stale)| self::options(delay, stale));
+                    lives.reconfigure(at(now), std::iter::once((STATION, other)));
+                }
                 Step::Wait(milliseconds) => {
                     let until = now + milliseconds;
                     while let Some(due) = lives.deadline().filter(|due| *due <= at(until)) {

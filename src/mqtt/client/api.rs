@@ -109,6 +109,9 @@ pub enum Command {
     Disconnect,
     /// Leave the closed state that [`Command::Disconnect`] and a new client are in.
     Connect,
+    /// Other options: all of them in the closed state; else those that the present connection can
+    /// follow (filters, pauses, time-outs, publishes in flight), and the rest is ignored.
+    Reconfigure(Box<ClientOptions>),
 }
 
 /// The driver's name of a publish.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{Client, Credentials, Event, Output, Phase, PublishOutcome};
 use crate::mqtt::bounds;
-use crate::mqtt::connection::{Connection, Gated, Request, Window};
+use crate::mqtt::connection::{Connection, Gated, Request, Wanted, Window};
 use crate::mqtt::error::{Fault, Unsendable};
 use crate::mqtt::packet::{Connack, Connect, Outbound, RefusalCause, Subscription};
 use crate::mqtt::planted::{Bug, planted};
@@ -135,12 +135,17 @@ impl Client {
         }
         let asked = self.remember_asked();
         if asked && self.last_seq > self.durable {
-            self.timers.set(Timer::SubscribeGate, now + bounds::SUBSCRIBE_GATE_TIME);
-            self.pass_gate(now, self.last_seq, Gated::Subscribe)?;
+            self.gate_subscribe(now)?;
         } else {
             self.subscribe(now)?;
         }
         self.resume(now)
+    }
+
+    /// SUBSCRIBE and UNSUBSCRIBE wait until it is on disk what is asked for, but not for ever.
+    pub(super) fn gate_subscribe(&mut self, now: Instant) -> Result<(), Fault> {
+        self.timers.set(Timer::SubscribeGate, now + bounds::SUBSCRIBE_GATE_TIME);
+        self.pass_gate(now, self.last_seq, Gated::Subscribe)
     }
 
     /// What is in force on this connection: the server's word, and ours where it allows more.
@@ -149,13 +154,8 @@ impl Client {
         connection.up_since = Some(now);
         connection.limits = connack.limits.clone();
         connection.window = Window::for_server(&connection.limits);
-        let configured = usize::from(self.options.publish_in_flight);
-        connection.in_flight_max = match (connection.limits.in_flight_max, configured) {
-            (None, 0) => bounds::IN_FLIGHT_MAX,
-            (None, configured) => configured,
-            (Some(allowed), 0) => allowed.min(bounds::IN_FLIGHT_SERVER_MAX),
-            (Some(allowed), configured) => allowed.min(configured),
-        };
+        self.limit_in_flight();
+        let connection = &mut self.connection;
         if planted(Bug::IgnorePacketSize) {
             connection.limits.packet_bytes_max = usize::MAX;
         }
@@ -167,6 +167,18 @@ impl Client {
             // It runs from here, whether anything is sent or not.
             self.timers.set(Timer::KeepAlive, now + keep_alive * 3 / 4);
         }
+    }
+
+    /// How many publishes may be in flight, by the server's word and the configuration's.
+    pub(super) fn limit_in_flight(&mut self) {
+        let configured = usize::from(self.options.publish_in_flight);
+        let connection = &mut self.connection;
+        connection.in_flight_max = match (connection.limits.in_flight_max, configured) {
+            (None, 0) => bounds::IN_FLIGHT_MAX,
+            (None, configured) => configured,
+            (Some(allowed), 0) => allowed.min(bounds::IN_FLIGHT_SERVER_MAX),
+            (Some(allowed), configured) => allowed.min(configured),
+        };
     }
 
     /// What the server grants other than asked, as far as nobody would notice otherwise.
@@ -301,12 +313,25 @@ impl Client {
         self.pump(now)
     }
 
-    /// UNSUBSCRIBE what the stored session has and nobody wants, SUBSCRIBE all that is wanted.
+    /// UNSUBSCRIBE what the stored session has and nobody wants, SUBSCRIBE all that is wanted; once
+    /// that was asked for on this connection, only what is other since.
     pub(super) fn subscribe(&mut self, now: Instant) -> Result<(), Fault> {
-        let wanted = std::mem::take(&mut self.options.subscriptions);
-        let result = self.request_filters(now, &wanted);
-        self.options.subscriptions = wanted;
-        result?;
+        let changes = Wanted::Changes { adding: vec![], removing: vec![] };
+        match std::mem::replace(&mut self.connection.wanted, changes) {
+            Wanted::All => {
+                let wanted = std::mem::take(&mut self.options.subscriptions);
+                let names = names(&wanted);
+                let known = self.session.filters.keys();
+                let unwanted: Vec<String> =
+                    known.filter(|filter| !names.contains(filter.as_str())).cloned().collect();
+                let result = self.request_filters(now, &wanted, &unwanted);
+                self.options.subscriptions = wanted;
+                result?;
+            }
+            Wanted::Changes { adding, removing } => {
+                self.request_filters(now, &adding, &removing)?;
+            }
+        }
         self.tell_granted();
         if !self.connection.requests.is_empty() {
             self.await_requests(now);
@@ -314,12 +339,13 @@ impl Client {
         Ok(())
     }
 
-    fn request_filters(&mut self, now: Instant, wanted: &[Subscription]) -> Result<(), Fault> {
-        let names = names(wanted);
-        let known = self.session.filters.keys();
-        let unwanted: Vec<String> =
-            known.filter(|filter| !names.contains(filter.as_str())).cloned().collect();
-        for filters in self.parts(&unwanted, String::as_str) {
+    fn request_filters(
+        &mut self,
+        now: Instant,
+        wanted: &[Subscription],
+        unwanted: &[String],
+    ) -> Result<(), Fault> {
+        for filters in self.parts(unwanted, String::as_str) {
             if planted(Bug::NoUnsubscribe) {
                 break;
             }
@@ -401,7 +427,7 @@ impl Client {
 
     /// Records what is about to be asked for: the server may have it although its answer is never
     /// seen. True: there was something to record.
-    fn remember_asked(&mut self) -> bool {
+    pub(super) fn remember_asked(&mut self) -> bool {
         if !self.persistent {
             return false;
         }
@@ -522,7 +548,8 @@ impl Client {
 const REQUEST_BYTES: usize = 5 + 2 + 1 + FILTER_BYTES;
 const FILTER_BYTES: usize = 3;
 
-fn names(subscriptions: &[Subscription]) -> BTreeSet<&str> {
+/// The filters of subscriptions.
+pub(super) fn names(subscriptions: &[Subscription]) -> BTreeSet<&str> {
     subscriptions.iter().map(|subscription| subscription.filter.as_str()).collect()
 }
 

@@ -5,6 +5,7 @@ mod inbound;
 mod link;
 mod outbound;
 mod property;
+mod reconfigure;
 mod resume;
 mod v5;
 
