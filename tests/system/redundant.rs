@@ -496,7 +496,6 @@ fn two_brokers_over_cuts_and_kills_give_the_stream_once_and_in_order() {
         let mut expected = texts;
         expected.push("end".into());
         assert_eq!(applied(&driver, "end"), expected, "{version}");
-        assert!(proxies.iter().all(|proxy| proxy.cuts() > 0));
     }
 }
 
