@@ -21,7 +21,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("transport", &["config"]),
     ("line", &["hub", "transport", "mqtt", "iotag", "config", "store", "qos", "topic", "clock"]),
     ("api", &["hub", "iotag", "store", "clock"]),
-    ("daemon", &["line", "api", "hub", "store", "config", "mqtt", "clock"]),
+    ("daemon", &["line", "api", "hub", "store", "config", "iotag", "clock"]),
     (
         "cli",
         &[
