@@ -151,7 +151,7 @@ fn unread(stage: &mut Stage<'_>) {
     stage.link = Some(next);
 }
 
-/// Packets come within the interval of a second, one and a half of them at most.
+/// Packets come within the interval of a second, with some grace for a busy machine.
 #[track_caller]
 fn keeps_alive(link: &mut Link, rounds: usize, mut inbound: impl FnMut(&mut Link)) {
     link.answer_pings = false;
@@ -168,7 +168,7 @@ fn keeps_alive(link: &mut Link, rounds: usize, mut inbound: impl FnMut(&mut Link
             Got::Packet(_) => last = Instant::now(),
             Got::Nothing => {
                 let silence = last.elapsed();
-                assert!(silence < Duration::from_millis(1500), "{silence:?} without a packet");
+                assert!(silence < Duration::from_millis(2500), "{silence:?} without a packet");
             }
             Got::End => panic!("the client has closed"),
         }
