@@ -119,7 +119,10 @@ fn outbound(name: &str, qos: Qos) {
                 properties: None,
             };
             let (token, deadline) = (PublishToken(number as u64), now + Duration::from_secs(10));
-            client.handle_command(now, Command::Publish { token, publication, deadline });
+            client.handle_command(
+                now,
+                Command::Publish { token, publication, deadline, expires: None },
+            );
             number += 1;
         }
         let mut sent = BytesMut::new();

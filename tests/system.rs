@@ -8,6 +8,7 @@
 //! | `from_broker`, `writes`, `recovery` | values in, commands out, and both over crashes; Debian's mosquitto |
 //! | `mapping`, `routing` | payloads to values, topics to stations, as the contract's section 7 says |
 //! | `connection`, `duties`, `exactly_once` | the MQTT client under the eyes of a strict, scripted broker |
+//! | `queued_writes` | writes that wait for their line, over restarts of everything |
 //! | `outputs` | JSON documents and line protocol composed of output tags, cyclic publication |
 //! | `explain` | where a value comes from; what a message would do |
 //! | `hostile` | what brokers and payloads must not be able to do |
@@ -68,6 +69,8 @@ mod local_socket;
 mod mapping;
 #[path = "system/outputs.rs"]
 mod outputs;
+#[path = "system/queued_writes.rs"]
+mod queued_writes;
 #[path = "system/recovery.rs"]
 mod recovery;
 #[path = "system/redundant.rs"]

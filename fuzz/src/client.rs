@@ -163,7 +163,7 @@ impl Stage {
         };
         self.open_tokens.insert(token);
         let deadline = self.now + Duration::from_secs(u64::from(action & 7));
-        self.command(Command::Publish { token: PublishToken(token), publication, deadline });
+        self.command(Command::Publish { token: PublishToken(token), publication, deadline, expires: None });
     }
 
     fn acknowledge(&mut self, position: usize) {
@@ -210,7 +210,10 @@ impl Stage {
             Event::Completed { token, .. } => assert!(self.open_tokens.remove(&token.0)),
             Event::Message { delivery, .. } => self.deliveries.push(delivery),
             Event::Down { .. } => self.buffer.clear(),
-            Event::Up { .. } | Event::Subscribed { .. } | Event::Notice(_) => {}
+            Event::Up { .. }
+            | Event::Subscribed { .. }
+            | Event::InFlight { .. }
+            | Event::Notice(_) => {}
         }
     }
 }

@@ -18,9 +18,10 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::protocol::{self, Call, REQUEST_BYTES_MAX, Request, RpcError, TapParams};
 use super::subscription::Ended;
-use super::{config, explain, requests, subscription, tap};
+use super::{config, explain, requests, subscription, tap, writes};
 use crate::hub::Hub;
 use crate::hub::taps::TapFilter;
+use crate::hub::writes::Finishes;
 
 /// Lines that wait to be sent to a client.
 const OUTGOING_LINES_MAX: usize = 4;
@@ -44,11 +45,17 @@ pub(super) fn turn_away(stream: &UnixStream) {
 pub(super) async fn serve(stream: UnixStream, hub: Arc<Hub>, mut stop: watch::Receiver<bool>) {
     let (mut reader, writer) = stream.into_split();
     let (outgoing, lines) = mpsc::channel(OUTGOING_LINES_MAX);
+    let (finishes, finished) = mpsc::unbounded_channel();
+    let (announce, announced) = mpsc::unbounded_channel();
+    let mut followers = JoinSet::new();
+    followers.spawn(writes::follow(announced, finished, outgoing.clone()));
     let mut client = Client {
         hub,
         outgoing,
         tasks: JoinSet::new(),
         writes: Arc::new(Semaphore::new(WRITES_MAX)),
+        finishes,
+        announce,
         subscriptions: BTreeMap::new(),
         last_subscription: 0,
     };
@@ -92,6 +99,8 @@ pub(super) async fn serve(stream: UnixStream, hub: Arc<Hub>, mut stop: watch::Re
     // A client may close its sending side and still wait for answers, as `nc -N` does; so it is
     // when the process stops.
     client.unsubscribe_all();
+    // But not for what may come tomorrow.
+    followers.abort_all();
     let Client { outgoing, mut tasks, .. } = client;
     drop(outgoing);
     while tasks.join_next().await.is_some() {}
@@ -111,6 +120,10 @@ struct Client {
     outgoing: Outgoing,
     tasks: JoinSet<Ended>,
     writes: Arc<Semaphore>,
+    /// Where the hub says how queued writes have ended.
+    finishes: Finishes,
+    /// Where it is said that the client knows the numbers of its queued writes.
+    announce: mpsc::UnboundedSender<u64>,
     subscriptions: BTreeMap<u64, AbortHandle>,
     last_subscription: u64,
 }
@@ -146,6 +159,9 @@ impl Client {
             Ok(Call::Write(params)) => {
                 let id = id.map(ToOwned::to_owned);
                 self.start_write(id, params)
+            }
+            Ok(Call::WriteStatus(params)) => {
+                Some(protocol::answer(id, writes::status(hub, &params)))
             }
             Ok(Call::Reload) => {
                 self.start(id, |hub| async move { config::reload(&hub).await });
@@ -265,17 +281,21 @@ impl Client {
             let error = RpcError::new(RpcError::BUSY, why);
             return Some(protocol::answer(id.as_deref(), Err::<(), _>(error)));
         };
-        let timeout = match requests::write_timeout(params.timeout_s) {
+        let timeout = match writes::timeout(params.timeout_s) {
             Ok(timeout) => timeout,
             Err(error) => return Some(protocol::answer(id.as_deref(), Err::<(), _>(error))),
         };
-        let started = requests::start_write(&self.hub, params.writes, timeout);
-        let outgoing = self.outgoing.clone();
+        let started = writes::start(&self.hub, params.writes, timeout, &self.finishes);
+        let (outgoing, announce) = (self.outgoing.clone(), self.announce.clone());
         self.tasks.spawn(async move {
-            let result = requests::write_outcomes(started).await;
-            drop(permit);
+            let (result, queued) = writes::outcomes(started).await;
             if let Some(id) = id {
                 let _ = outgoing.send(protocol::answer(Some(&id), Ok(result))).await;
+            }
+            // Only then, so that a client that does not read its answers is not given more.
+            drop(permit);
+            for first in queued {
+                let _ = announce.send(first);
             }
             Ended::InOrder
         });

@@ -10,6 +10,7 @@ pub mod protocol;
 mod requests;
 mod subscription;
 mod tap;
+mod writes;
 
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};

@@ -39,6 +39,8 @@ impl RpcError {
     pub const BUSY: i32 = -32005;
     /// The configuration on disk has mistakes.
     pub const CONFIGURATION: i32 = -32020;
+    /// No queued write has this number, or it ended over a day ago.
+    pub const NO_SUCH_WRITE: i32 = -32007;
     /// The journal does not reach back to the token.
     pub const TOKEN_TOO_OLD: i32 = -32010;
 
@@ -72,6 +74,8 @@ pub enum Call {
     Subscribe(SubscribeParams),
     /// `tag.unsubscribe`.
     Unsubscribe(UnsubscribeParams),
+    /// `write.status`.
+    WriteStatus(WriteStatusParams),
     /// `line.list`.
     LineList,
     /// `station.list`.
@@ -149,6 +153,14 @@ pub struct WriteParam {
     pub name: String,
     /// New value.
     pub value: serde_json::Value,
+}
+
+/// Parameters of `write.status`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WriteStatusParams {
+    /// Numbers of queued writes.
+    pub writes: Vec<u64>,
 }
 
 /// Parameters of `tag.explain`.
@@ -282,9 +294,7 @@ fn parse_call(method: &str, params: Option<&RawValue>) -> Result<Call, RpcError>
         "config.check" => Ok(Call::ConfigCheck),
         "message.tap" => parse_params(method, params).map(Call::Tap),
         "message.untap" => parse_params(method, params).map(Call::Untap),
-        "write.status" => {
-            Err(RpcError::new(RpcError::NO_SUCH_METHOD, format!("`{method}` is not supported yet")))
-        }
+        "write.status" => parse_params(method, params).map(Call::WriteStatus),
         _ => Err(RpcError::new(RpcError::NO_SUCH_METHOD, format!("there is no method `{method}`"))),
     }
 }

@@ -1,28 +1,21 @@
 //! What the quick requests answer, and `tag.write`.
 
-use std::time::Duration;
-
 use serde::Serialize;
 use serde::ser::{SerializeSeq, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Value as Json, json};
 
-use super::protocol::{
-    self, BrowseParams, ReadParams, RpcError, StationSetParams, Vtq, WriteParam,
-};
+use super::protocol::{self, BrowseParams, ReadParams, RpcError, StationSetParams, Vtq};
 use crate::clock;
 use crate::hub::status::{
     FilterStatus, LineStatus, PathStatus, StationMode, StationStatus, TlsSummary,
 };
-use crate::hub::writes::{StartedWrites, WriteError, WriteRequest};
-use crate::hub::{Hub, Reading, WriteOutcome};
+use crate::hub::writes::WriteError;
+use crate::hub::{Hub, Reading};
 use crate::iotag::{LineId, StationId, TagId, Timestamp};
 
 /// Tags on one page of `tag.browse` when the client does not say.
 const BROWSE_LIMIT: usize = 1000;
-
-/// Longest wait for the outcome of a write, in seconds.
-const WRITE_TIMEOUT_S_MAX: f64 = 86_400.0;
 
 /// Tags named by exact names and patterns, in the order of the request.
 pub(super) enum Named {
@@ -160,47 +153,6 @@ fn station_named(hub: &Hub, name: &str) -> Result<StationId, RpcError> {
     )
 }
 
-/// `timeout_s` as a duration.
-pub(super) fn write_timeout(timeout_s: f64) -> Result<Duration, RpcError> {
-    if !(0.0..=WRITE_TIMEOUT_S_MAX).contains(&timeout_s) {
-        let why = format!("`timeout_s` is not between 0 and {WRITE_TIMEOUT_S_MAX}");
-        return Err(RpcError::new(RpcError::INVALID_PARAMS, why));
-    }
-    Ok(Duration::from_secs_f64(timeout_s))
-}
-
-/// `tag.write`, begun: a request that comes later writes later.
-pub(super) fn start_write(hub: &Hub, writes: Vec<WriteParam>, timeout: Duration) -> StartedWrites {
-    let requests = writes
-        .into_iter()
-        .map(|write| WriteRequest { name: write.name, value: write.value })
-        .collect();
-    hub.start_writes(requests, timeout)
-}
-
-/// `tag.write`, ended.
-pub(super) async fn write_outcomes(started: StartedWrites) -> Json {
-    let results: Vec<Json> = started
-        .outcomes()
-        .await
-        .into_iter()
-        .map(|result| {
-            let (outcome, error) = match &result.outcome {
-                WriteOutcome::Completed => ("completed", None),
-                WriteOutcome::Failed(error) => ("failed", Some(error)),
-                WriteOutcome::Uncertain(error) => ("uncertain", Some(error)),
-            };
-            json!({
-                "name": result.name,
-                "outcome": outcome,
-                "error": error.map(|WriteError { code, message }| json!({ "code": code, "message": message })),
-                "elapsed_ms": u64::try_from(result.elapsed.as_millis()).unwrap_or(u64::MAX),
-            })
-        })
-        .collect();
-    json!({ "results": results })
-}
-
 /// `line.list`.
 pub(super) fn lines(hub: &Hub) -> Json {
     let config = hub.config();
@@ -295,6 +247,7 @@ pub(super) fn stations(hub: &Hub) -> Json {
                 "reason": status.reason.as_str(),
                 "waiting_for_confirmation": status.waiting_for_confirmation,
                 "waiting_since": time(status.waiting_since),
+                "queued_writes": hub.queued_writes(id),
                 "payload": if status.payload_bad { "bad" } else { "ok" },
                 "last_message": time(status.last_message),
                 "last_error": error(status.last_error.as_ref()),

@@ -75,12 +75,14 @@ Examples:
     Read(Names),
     /// Write an output tag and print the outcome
     #[command(after_help = "\
-The outcome is `completed` (QoS 0 sent, QoS 1 PUBACK, QoS 2 PUBCOMP), `failed` (it did not
-happen) or `uncertain` (it left, and no answer came in time: it may have happened).
+The outcome is `completed` (QoS 0 sent, QoS 1 PUBACK, QoS 2 PUBCOMP), `queued` (it is kept until its
+line takes it), `failed` (it did not happen) or `uncertain` (it left, and no answer came in time: it
+may have happened). With --wait a queued write is waited for, and its end is the outcome.
 
 Examples:
   tagline write pump1.speed 40
   tagline write --timeout 2 valve.command open
+  tagline write --wait 1h valve.command open
   tagline write setpoint -5")]
     Write(Write),
     /// Print values as they change
@@ -226,6 +228,9 @@ pub(super) struct Write {
     /// Seconds to wait for the outcome
     #[arg(long, default_value_t = 10.0, value_name = "SECONDS")]
     pub(super) timeout: f64,
+    /// If it is queued, wait so long for its end, for instance `1h`
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub(super) wait: Option<std::time::Duration>,
 }
 
 /// `watch`.

@@ -1,7 +1,7 @@
 //! The commands that ask the running process: read, write, watch, browse, status.
 
 use std::io::Write as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 
@@ -68,20 +68,55 @@ pub(super) fn write(global: &Global, write: &Write) -> Result<(), Failure> {
     let writes = json!([{ "name": write.name, "value": write.value }]);
     let params = json!({ "writes": writes, "timeout_s": write.timeout });
     let patience = Duration::from_secs_f64(write.timeout);
-    let result = connect(global)?.call("tag.write", params, patience)?;
+    let mut client = connect(global)?;
+    let begun = clock::now();
+    let result = client.call("tag.write", params, patience)?;
     let mut out = std::io::stdout().lock();
     let first = &result["results"][0];
-    let outcome = text(&first["outcome"]);
+    let mut outcome = text(&first["outcome"]);
+    let mut error = first["error"].clone();
     if global.json {
         writeln!(out, "{result}")?;
-    } else if first["error"].is_null() {
+    } else if outcome == "queued" {
+        let number = &first["write"];
+        writeln!(out, "{}: queued as write {number}, until its line takes it", write.name)?;
+    } else if error.is_null() {
         writeln!(out, "{}: {outcome} in {} ms", write.name, first["elapsed_ms"])?;
+    }
+    if outcome == "queued"
+        && let Some(wait) = write.wait
+    {
+        out.flush()?;
+        let end = finished(&mut client, &first["write"], begun + wait)?;
+        (outcome, error) = (text(&end["outcome"]), end["error"].clone());
+        if global.json {
+            writeln!(out, "{end}")?;
+        } else if error.is_null() {
+            let elapsed = (clock::now() - begun).as_millis();
+            writeln!(out, "{}: {outcome} in {elapsed} ms", write.name)?;
+        }
     }
     if outcome == "completed" || outcome == "queued" {
         return Ok(());
     }
-    let why = text(&first["error"]["message"]);
+    let why = text(&error["message"]);
     Err(Failure::Failed(format!("{}: {outcome}: {why}", write.name)))
+}
+
+/// The end of a queued write.
+fn finished(client: &mut Client, write: &Json, until: Instant) -> Result<Json, Failure> {
+    // It may have ended before the answer was read: then the notification is here already.
+    loop {
+        let wait = until.saturating_duration_since(clock::now());
+        let Some(mut notification) = client.next_notification(Some(wait))? else {
+            let why = format!("write {write} is still queued; ask again with `write.status`");
+            return Err(Failure::Failed(why));
+        };
+        let params = &notification["params"];
+        if notification["method"] == "write.finished" && params["write"] == *write {
+            return Ok(notification["params"].take());
+        }
+    }
 }
 
 /// `tagline watch`.
@@ -249,6 +284,7 @@ pub(super) fn status(global: &Global) -> Result<(), Failure> {
         "MESSAGES>",
         "BAD>",
         "WAITING>",
+        "QUEUED>",
         "LAST>",
         "LAST ERROR",
     ]);
@@ -262,6 +298,7 @@ pub(super) fn status(global: &Global) -> Result<(), Failure> {
             text(&counters["messages"]),
             text(&counters["bad_payloads"]),
             waiting(station, now),
+            text(&station["queued_writes"]),
             age(&station["last_message"], now),
             last_error(&station["last_error"], now),
         ]);

@@ -529,6 +529,8 @@ fn same_station(old: &Station, new: &Station) -> bool {
         publish_qos,
         publish_retain,
         publish_content_type,
+        queues_writes,
+        write_expiry,
     } = old;
     *name == new.name
         && *line == new.line
@@ -554,6 +556,8 @@ fn same_station(old: &Station, new: &Station) -> bool {
         && *publish_qos == new.publish_qos
         && *publish_retain == new.publish_retain
         && *publish_content_type == new.publish_content_type
+        && *queues_writes == new.queues_writes
+        && *write_expiry == new.write_expiry
 }
 
 fn same_tag(old: &Tag, new: &Tag) -> bool {

@@ -169,6 +169,8 @@ impl SectionKind {
                 "publish_qos",
                 "publish_retain",
                 "publish_content_type",
+                "write_when_offline",
+                "write_expiry",
             ],
             Self::TagFile => &["tag"],
             Self::Tag => &[

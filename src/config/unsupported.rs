@@ -3,12 +3,9 @@
 //! This file is the whole list. Whoever builds one of these deletes its row here, adds the key to
 //! [`super::keys`], and moves its line in `docs/configuration.md`.
 
-use std::time::Duration;
-
 use toml::de::DeValue;
 
 use super::keys::SectionKind;
-use super::quantity;
 
 /// A key that does not work yet.
 pub(super) struct Row {
@@ -23,8 +20,6 @@ pub(super) struct Row {
 pub(super) enum Neutral {
     /// There is none: writing the key asks for something.
     Nothing,
-    Text(&'static str),
-    Seconds(u64),
 }
 
 const fn row(section: SectionKind, key: &'static str, neutral: Neutral) -> Row {
@@ -32,11 +27,7 @@ const fn row(section: SectionKind, key: &'static str, neutral: Neutral) -> Row {
 }
 
 /// Keys.
-pub(super) const ROWS: &[Row] = &[
-    row(SectionKind::Top, "http", Neutral::Nothing),
-    row(SectionKind::Station, "write_when_offline", Neutral::Text("fail")),
-    row(SectionKind::Station, "write_expiry", Neutral::Seconds(3600)),
-];
+pub(super) const ROWS: &[Row] = &[row(SectionKind::Top, "http", Neutral::Nothing)];
 
 /// The row of a key, if it does not work yet.
 pub(super) fn find(section: SectionKind, key: &str) -> Option<&'static Row> {
@@ -45,23 +36,15 @@ pub(super) fn find(section: SectionKind, key: &str) -> Option<&'static Row> {
 
 impl Neutral {
     /// Whether a value asks for nothing.
-    pub(super) fn accepts(self, value: &DeValue<'_>) -> bool {
-        match (self, value) {
-            (Self::Text(neutral), DeValue::String(text)) => text == neutral,
-            (Self::Seconds(seconds), _) => quantity::duration(value)
-                .is_ok_and(|duration| duration == Duration::from_secs(seconds)),
-            _ => false,
+    pub(super) fn accepts(self, _: &DeValue<'_>) -> bool {
+        match self {
+            Self::Nothing => false,
         }
     }
 
     /// What to write instead.
     pub(super) fn advice(self) -> String {
         match self {
-            Self::Text(text) => format!("leave it out or write `\"{text}\"`"),
-            Self::Seconds(seconds) => {
-                let shown = quantity::shown(Duration::from_secs(seconds));
-                format!("leave it out or write `\"{shown}\"`")
-            }
             Self::Nothing => "leave it out".to_owned(),
         }
     }

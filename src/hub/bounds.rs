@@ -29,6 +29,26 @@ pub const COMMIT_CHANGES_MAX: usize = 32_768;
 /// has more.
 pub const COMMIT_BYTES_MAX: usize = 16 << 20;
 
+/// Publications of one station that wait for its line, when it queues writes. Full: the write fails at once,
+/// `busy`; nothing happened.
+pub const QUEUED_WRITES_MAX: usize = 10_000;
+
+/// Topic and payload bytes of those; as above. They are in memory, too.
+pub const QUEUED_BYTES_MAX: usize = 16 << 20;
+
+/// The same of all stations of a line.
+pub const QUEUED_BYTES_LINE_MAX: usize = 64 << 20;
+
+/// Queued writes that a line takes out in one turn.
+pub const QUEUED_PER_TURN: usize = 64;
+
+/// Queued writes that may be taken out to be sent and are not sent yet, where no session remembers them: a
+/// crash leaves so many uncertain at most.
+pub const QUEUED_TAKEN_MAX: usize = 8;
+
+/// Ends of queued writes that are remembered; the oldest go first.
+pub const WRITE_STATUSES_MAX: usize = 65_536;
+
 /// Changes that a subscriber is handed at a time.
 pub const FEED_READ_MAX: usize = 4096;
 

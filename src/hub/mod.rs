@@ -19,6 +19,7 @@ pub mod explain;
 pub mod feed;
 mod names;
 mod outputs;
+pub mod queue;
 pub mod reload;
 mod setup;
 pub mod stations;
@@ -50,6 +51,8 @@ pub struct Batch {
     pub updates: Vec<TagUpdate>,
     /// Session records that must be committed with them.
     pub sessions: Vec<SessionRecord>,
+    /// Who hears of it then.
+    pub told: Vec<queue::Told>,
 }
 
 /// Number of a batch within its line; settled in this order.
@@ -89,6 +92,8 @@ pub struct Hub {
     feed: Feed,
     store: Arc<Store>,
     store_status: Mutex<StoreStatus>,
+    /// What became of queued writes, and the numbers of all.
+    queued: queue::Queue,
     /// Number of the setup.
     generation: watch::Sender<u64>,
     reloader: OnceLock<mpsc::Sender<reload::ConfigRequest>>,
@@ -110,6 +115,17 @@ struct Pending {
     commit: Commit,
     bytes: usize,
     settle: Option<(Arc<LineLink>, BatchId)>,
+    told: Vec<queue::Told>,
+    /// A write that fails if this cannot be written.
+    ticket: Option<queue::Ticket>,
+}
+
+/// What hangs on a commit.
+#[derive(Default)]
+struct Hanging {
+    settle: Option<(Arc<LineLink>, BatchId)>,
+    told: Vec<queue::Told>,
+    ticket: Option<queue::Ticket>,
 }
 
 /// The line's side of it.
@@ -120,6 +136,8 @@ pub struct LinePort {
     pub commands: mpsc::Receiver<LineCommand>,
     /// The last batch that is on disk.
     pub settled: watch::Receiver<BatchId>,
+    /// A write waits.
+    pub queued: Arc<tokio::sync::Notify>,
 }
 
 impl Hub {
@@ -162,11 +180,13 @@ impl Hub {
                 quarantined: recovered.quarantined.clone(),
                 ..StoreStatus::default()
             }),
+            queued: queue::Queue::default(),
             generation: watch::Sender::new(0),
             reloader: OnceLock::new(),
             taps: taps::Taps::default(),
             started,
         };
+        hub.recover_writes(recovered);
         (Arc::new(hub), ports)
     }
 
@@ -210,7 +230,7 @@ impl Hub {
 
     /// Applies updates that no line waits for.
     pub fn submit_unsettled(&self, updates: Vec<TagUpdate>) {
-        self.apply(Batch { updates, sessions: Vec::new() }, None);
+        self.apply(Batch { updates, ..Batch::default() }, None);
     }
 
     fn apply(&self, batch: Batch, settle: Option<(Arc<LineLink>, BatchId)>) {
@@ -223,16 +243,28 @@ impl Hub {
                 state.number(tag, value, &mut commit);
             }
         }
-        self.queue(state, commit, settle);
+        let hanging = Hanging { settle, told: batch.told, ticket: None };
+        self.queue_with(state, commit, hanging);
     }
 
     fn queue(
         &self,
-        mut state: MutexGuard<'_, State>,
+        state: MutexGuard<'_, State>,
         commit: Commit,
         settle: Option<(Arc<LineLink>, BatchId)>,
     ) {
-        if commit.changes.is_empty() && commit.sessions.is_empty() && settle.is_none() {
+        self.queue_with(state, commit, Hanging { settle, ..Hanging::default() });
+    }
+
+    fn queue_ticket(&self, commit: Commit, ticket: queue::Ticket) {
+        let hanging = Hanging { ticket: Some(ticket), ..Hanging::default() };
+        self.queue_with(lock(&self.state), commit, hanging);
+    }
+
+    fn queue_with(&self, mut state: MutexGuard<'_, State>, commit: Commit, hanging: Hanging) {
+        let Hanging { settle, told, ticket } = hanging;
+        let nothing = settle.is_none() && told.is_empty() && ticket.is_none();
+        if commit.changes.is_empty() && commit.sessions.is_empty() && nothing {
             return;
         }
         let texts: usize =
@@ -242,7 +274,7 @@ impl Hub {
             .iter()
             .map(|record| record.key.len() + record.value.as_ref().map_or(0, Vec::len))
             .sum();
-        state.pending.push(Pending { commit, bytes: texts + records, settle });
+        state.pending.push(Pending { commit, bytes: texts + records, settle, told, ticket });
         drop(state);
         self.work.notify_one();
     }

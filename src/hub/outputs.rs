@@ -12,17 +12,19 @@
 //! write then ends as that one does.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
 
+use super::queue::{Message, PacketIds};
 use super::status::LineState;
-use super::writes::{LineCommand, Publish, WriteError, WriteOutcome, written};
-use super::{Hub, State, lock};
+use super::writes::{Finishes, LineCommand, Publish, WriteError, WriteOutcome, written};
+use super::{Batch, Hub, State, lock};
 use crate::clock;
 use crate::iotag::{
-    Quality, Reason, StationId, TagAddress, TagId, TagUpdate, Timestamp, Value, output,
+    LineId, Quality, Reason, StationId, TagAddress, TagId, TagUpdate, Timestamp, Value, output,
 };
 use crate::topic;
 
@@ -33,35 +35,68 @@ const CYCLES_UNDER_WAY_MAX: usize = 8;
 const CYCLE_TIMEOUT_MIN: Duration = Duration::from_secs(5);
 
 /// A written value; `None` is a written null.
-type Written = (TagId, Option<Value>);
+pub(super) type Written = (TagId, Option<Value>);
 
-/// What the end of a publication does to its tags, and who hears what.
-type Ended = (Vec<TagUpdate>, Vec<(Waiter, WriteOutcome)>);
+/// What the end of a publication does.
+#[derive(Default)]
+struct Ended {
+    /// To its tags.
+    updates: Vec<TagUpdate>,
+    /// Who hears what.
+    told: Vec<(Waiter, WriteOutcome)>,
+    /// Publications that others wait for from now on.
+    heirs: Vec<u64>,
+}
 
 /// The publications of a station that have not ended, in the order of their numbers.
 #[derive(Default)]
 pub(super) struct StationOutputs {
-    last: u64,
-    under_way: VecDeque<UnderWay>,
+    pub(super) under_way: VecDeque<UnderWay>,
 }
 
-struct UnderWay {
-    number: u64,
-    cyclic: bool,
+#[derive(Debug)]
+pub(super) struct UnderWay {
+    pub(super) number: u64,
+    pub(super) cyclic: bool,
     /// What its tags will have been written.
-    values: Vec<Written>,
+    pub(super) values: Vec<Written>,
     /// All tags that the payload carries.
-    carries: Vec<TagId>,
-    waiters: Vec<Waiter>,
+    pub(super) carries: Vec<TagId>,
+    pub(super) waiters: Vec<Waiter>,
     /// How a later publication ended that carried values of this one.
-    carried: Option<WriteOutcome>,
+    pub(super) carried: Option<WriteOutcome>,
+    /// What the store has of it.
+    pub(super) kept: Kept,
+    /// What is published, if its station queues.
+    pub(super) message: Option<Arc<Message>>,
+}
+
+/// What the store has of a publication under way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// Nothing.
+    No,
+    /// All: it waits.
+    Queue,
+    /// That it was taken out to be sent.
+    Taken,
+    /// That a session has it.
+    Session { line: LineId, packet_ids: PacketIds },
 }
 
 /// Somebody who waits for the end.
-struct Waiter {
-    reply: oneshot::Sender<WriteOutcome>,
+#[derive(Debug)]
+pub(super) struct Waiter {
+    /// Hears of the first outcome.
+    pub(super) reply: Option<oneshot::Sender<WriteOutcome>>,
+    /// Hears how it ends, if it was queued.
+    pub(super) finishes: Option<Finishes>,
+    /// Number of the first write, once it is queued; 0: it is not.
+    pub(super) first: u64,
+    /// Names of the tags, in the order of the writes.
+    pub(super) names: Vec<Arc<str>>,
     /// Why the publication failed that it waited for first.
-    failed: Option<WriteError>,
+    pub(super) failed: Option<WriteError>,
 }
 
 /// What is composed together.
@@ -89,6 +124,7 @@ impl Hub {
         station_id: StationId,
         values: Vec<Written>,
         deadline: Instant,
+        finishes: &Finishes,
     ) -> Result<Option<oneshot::Receiver<WriteOutcome>>, WriteError> {
         let setup = self.setup();
         let station = &setup.config.stations[station_id.0 as usize];
@@ -112,8 +148,11 @@ impl Hub {
             .compose(station_id, payload, &values, &outputs)
             .map_err(|why| WriteError::new(WriteError::REFUSED, why))?
             .ok_or_else(|| refused("nothing to publish"))?;
-        let waiters = vec![Waiter { reply, failed: None }];
-        self.send(&mut outputs, station_id, composed, (values, waiters), deadline)?;
+        let name = |(tag, _): &Written| Arc::clone(&self.config().tags[tag.0 as usize].name);
+        let names = values.iter().map(name).collect();
+        let (reply, finishes) = (Some(reply), Some(finishes.clone()));
+        let waiter = Waiter { reply, finishes, first: 0, names, failed: None };
+        self.send(&mut outputs, station_id, composed, (values, vec![waiter]), deadline)?;
         Ok(Some(receiver))
     }
 
@@ -147,6 +186,10 @@ impl Hub {
             };
             let under_way = outputs.under_way.iter().filter(|one| one.cyclic).count();
             let sent = composed.and_then(|composed| {
+                if self.is_queueing(station_id) {
+                    let why = "queued writes of the station go out first";
+                    return Err(WriteError::new(WriteError::BUSY, why));
+                }
                 if under_way >= CYCLES_UNDER_WAY_MAX {
                     let why = "the publications before it have not ended";
                     return Err(WriteError::new(WriteError::BUSY, why));
@@ -164,32 +207,53 @@ impl Hub {
         &self,
         publish: &Publish,
         outcome: WriteOutcome,
-        apply: impl FnOnce(Vec<TagUpdate>),
+        apply: impl FnOnce(Batch),
     ) {
         if publish.cyclic {
             self.count_cycle(
                 publish.station,
                 match &outcome {
-                    WriteOutcome::Completed => Ok(()),
+                    WriteOutcome::Completed | WriteOutcome::Queued(_) => Ok(()),
                     WriteOutcome::Failed(error) | WriteOutcome::Uncertain(error) => {
                         Err(error.clone())
                     }
                 },
             );
         }
+        self.end_publication(publish.station, publish.number, &outcome, apply);
+    }
+
+    pub(super) fn end_publication(
+        &self,
+        station: StationId,
+        number: u64,
+        outcome: &WriteOutcome,
+        apply: impl FnOnce(Batch),
+    ) {
         let now = clock::wall();
         let setup = self.setup();
-        let mut outputs = lock(&setup.station(publish.station).outputs);
-        let Some((updates, waiters)) = outputs.end(publish.number, &outcome, now) else { return };
-        if !updates.is_empty() {
-            apply(updates);
+        let mut outputs = lock(&setup.station(station).outputs);
+        let Some(is_kept) = outputs.get_mut(number).map(|one| one.kept != Kept::No) else { return };
+        let Some(ended) = outputs.end(number, outcome, now) else { return };
+        let mut batch = Batch { updates: ended.updates, ..Batch::default() };
+        let direct = self.settle_end(station, (number, is_kept), ended.told, &mut batch);
+        for heir in ended.heirs {
+            let heir = outputs.get_mut(heir);
+            batch.sessions.extend(heir.and_then(|heir| self.heir_record(station, heir)));
+        }
+        if !batch.updates.is_empty() || !batch.sessions.is_empty() {
+            apply(batch);
         }
         // Only then: who composes next finds the values here or in the table.
-        outputs.under_way.retain(|one| one.number != publish.number);
+        if let Some(position) = outputs.position(number) {
+            outputs.under_way.remove(position);
+        }
         drop(outputs);
-        for (waiter, outcome) in waiters {
-            // Whoever waited may be gone.
-            let _ = waiter.reply.send(outcome);
+        for (waiter, outcome) in direct {
+            if let Some(reply) = waiter.reply {
+                // Whoever waited may be gone.
+                let _ = reply.send(outcome);
+            }
         }
     }
 
@@ -220,6 +284,42 @@ impl Hub {
         }
     }
 
+    /// Whether a tag belongs to a payload that is composed for these values, or cyclically for none.
+    fn takes_part(&self, tag: TagId, payload: Payload, values: &[Written]) -> bool {
+        let config = self.config();
+        let is_output = config.tags[tag.0 as usize].tag_type.is_output();
+        match (payload, &config.tags[tag.0 as usize].address) {
+            (Payload::Text(one), _) => one == tag,
+            (Payload::Document, TagAddress::Json(_)) => is_output,
+            (Payload::Lines, TagAddress::Line(address)) => {
+                // On a write, the series written.
+                let same = |(other, _): &Written| match &config.tags[other.0 as usize].address {
+                    TagAddress::Line(other) => output::is_same_series(address, other),
+                    _ => false,
+                };
+                is_output && (values.is_empty() || values.iter().any(same))
+            }
+            _ => false,
+        }
+    }
+
+    /// The tags that a payload carries which an earlier process composed for these values.
+    pub(super) fn carried_then(
+        &self,
+        station: StationId,
+        values: &[Written],
+        outputs: &StationOutputs,
+    ) -> Vec<TagId> {
+        let payload = values.first().and_then(|(tag, _)| self.payload_of(*tag));
+        let Some(payload) = payload else { return Vec::new() };
+        let state = lock(&self.state);
+        let own = self.setup().station_tags[station.0 as usize].to_vec();
+        own.into_iter()
+            .filter(|&tag| self.takes_part(tag, payload, values))
+            .filter(|&tag| outputs.value(tag, values, &state).is_some())
+            .collect()
+    }
+
     /// `None`: there is nothing to publish. Without `values` it is composed of what was written
     /// before, if anything was.
     fn compose(
@@ -237,23 +337,9 @@ impl Hub {
         let mut carried: Vec<(TagId, Option<&Value>)> = Vec::new();
         let mut anybody_wrote = !values.is_empty();
         for &tag in &**own {
-            let takes_part = match (payload, &config.tags[tag.0 as usize].address) {
-                (Payload::Text(one), _) => one == tag,
-                (Payload::Document, TagAddress::Json(_)) => {
-                    config.tags[tag.0 as usize].tag_type.is_output()
-                }
-                (Payload::Lines, TagAddress::Line(address)) => {
-                    // On a write, the series written.
-                    let same = |(other, _): &Written| match &config.tags[other.0 as usize].address {
-                        TagAddress::Line(other) => output::is_same_series(address, other),
-                        _ => false,
-                    };
-                    config.tags[tag.0 as usize].tag_type.is_output()
-                        && (values.is_empty() || values.iter().any(same))
-                }
-                _ => false,
-            };
-            if takes_part && let Some(value) = outputs.value(tag, values, &state) {
+            if self.takes_part(tag, payload, values)
+                && let Some(value) = outputs.value(tag, values, &state)
+            {
                 anybody_wrote |= outputs.is_under_way(tag) || state.table.is_written(tag);
                 carried.push((tag, value));
             }
@@ -303,6 +389,25 @@ impl Hub {
         let config = self.config();
         let station = &config.stations[station_id.0 as usize];
         let topic = self.publish_topic(station_id)?;
+        let cyclic = waiters.is_empty();
+        let carries = composed.carries;
+        let carried = None;
+        let kept = Kept::No;
+        if station.queues_writes && !cyclic {
+            let message = Message {
+                topic,
+                payload: composed.payload.into(),
+                qos: station.publish_qos,
+                retain: station.publish_retain,
+                content_type: station.publish_content_type.clone(),
+                written: clock::wall(),
+                expiry: station.write_expiry,
+            };
+            return self.enqueue(outputs, station_id, message, deadline, |number, message| {
+                let message = Some(message);
+                UnderWay { number, cyclic, values, carries, waiters, carried, kept, message }
+            });
+        }
         let link = self.link(station.line);
         let down = || {
             let name = &config.lines[station.line.0 as usize].name;
@@ -311,8 +416,7 @@ impl Hub {
         if !matches!(lock(&link.status).state, LineState::Up | LineState::Error) {
             return Err(down());
         }
-        let number = outputs.last + 1;
-        let cyclic = waiters.is_empty();
+        let number = self.queued.next_number();
         let publish = Publish {
             station: station_id,
             number,
@@ -323,6 +427,8 @@ impl Hub {
             retain: station.publish_retain,
             content_type: station.publish_content_type.clone(),
             deadline,
+            expires: None,
+            queues: false,
         };
         match link.commands.try_send(LineCommand::Publish(publish)) {
             Ok(()) => {}
@@ -334,10 +440,9 @@ impl Hub {
             }
             Err(TrySendError::Closed(_)) => return Err(down()),
         }
-        outputs.last = number;
-        let carries = composed.carries;
-        let carried = None;
-        outputs.under_way.push_back(UnderWay { number, cyclic, values, carries, waiters, carried });
+        let message = None;
+        let one = UnderWay { number, cyclic, values, carries, waiters, carried, kept, message };
+        outputs.under_way.push_back(one);
         Ok(())
     }
 
@@ -374,6 +479,17 @@ impl Hub {
 }
 
 impl StationOutputs {
+    /// Numbers rise.
+    fn position(&self, number: u64) -> Option<usize> {
+        self.under_way.binary_search_by_key(&number, |one| one.number).ok()
+    }
+
+    /// A publication by its number.
+    pub(super) fn get_mut(&mut self, number: u64) -> Option<&mut UnderWay> {
+        let position = self.position(number)?;
+        self.under_way.get_mut(position)
+    }
+
     /// What a tag is in the next payload; `None`: it was never written.
     fn value<'a>(
         &'a self,
@@ -396,22 +512,29 @@ impl StationOutputs {
     /// What the end of a publication does to its tags, and who hears what. It stays until its
     /// updates are in the table. `None`: there is no such publication.
     fn end(&mut self, number: u64, outcome: &WriteOutcome, now: Timestamp) -> Option<Ended> {
-        let position = self.under_way.iter().position(|one| one.number == number)?;
+        let position = self.position(number)?;
         let waiters = std::mem::take(&mut self.under_way[position].waiters);
         let WriteOutcome::Failed(error) = outcome else {
             let completed = *outcome == WriteOutcome::Completed;
             let mut values = self.carried_by(position, outcome);
-            values.extend(self.under_way[position].values.iter().cloned());
+            let own = self.under_way[position].values.clone();
+            // An earlier publication that ends later must not bring back what this one replaced.
+            for earlier in self.under_way.range_mut(..position) {
+                earlier.values.retain(|(tag, _)| own.iter().all(|(replaced, _)| replaced != tag));
+            }
+            values.extend(own);
             let values = values.into_iter();
             let updates = values.map(|(tag, value)| ended(tag, value, completed, now)).collect();
             let told = waiters.into_iter().map(|waiter| (waiter, outcome.clone())).collect();
-            return Some((updates, told));
+            return Some(Ended { updates, told, heirs: Vec::new() });
         };
         let values = std::mem::take(&mut self.under_way[position].values);
         let mut heir = None;
+        let mut heir_numbers = Vec::new();
         for (tag, value) in values {
             if let Some(carrier) = self.carrier(position, tag) {
                 self.under_way[carrier].values.push((tag, value));
+                heir_numbers.push(self.under_way[carrier].number);
                 heir = heir.max(Some(carrier));
             }
         }
@@ -429,7 +552,7 @@ impl StationOutputs {
                 }
             }
         }
-        Some((Vec::new(), told))
+        Some(Ended { updates: Vec::new(), told, heirs: heir_numbers })
     }
 
     /// The first later payload that carries what a publication writes to a tag, unless a later write

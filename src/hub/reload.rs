@@ -160,6 +160,9 @@ impl Hub {
         self.setup.store(Arc::new(next));
         self.queue(state, commit, None);
         self.generation.send_replace(generation);
+        for &station in &diff.stations.removed {
+            self.drop_queued(station);
+        }
         ports
     }
 }

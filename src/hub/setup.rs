@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use super::bounds::LINE_COMMANDS_MAX;
 use super::names::NameIndex;
 use super::outputs::StationOutputs;
+use super::queue::QueueCell;
 use super::status::{LineStatus, StationMode, StationStatus};
 use super::{BatchId, LineCommand, LinePort, lock};
 use crate::config::Config;
@@ -40,6 +41,8 @@ pub(super) struct LineLink {
     pub(super) settled: watch::Sender<BatchId>,
     pub(super) last_batch: Mutex<BatchId>,
     pub(super) status: Mutex<LineStatus>,
+    /// Writes that wait; a line that begins anew goes on with them.
+    pub(super) queue: Arc<QueueCell>,
 }
 
 /// What is kept for a station.
@@ -50,13 +53,14 @@ pub(super) struct StationCell {
 }
 
 impl LineLink {
-    fn open(line: LineId, config: &Config) -> (Arc<Self>, LinePort) {
+    fn open(line: LineId, config: &Config, queue: Arc<QueueCell>) -> (Arc<Self>, LinePort) {
         let (commands, commands_rx) = mpsc::channel(LINE_COMMANDS_MAX);
         let settled = watch::Sender::new(BatchId::default());
-        let port = LinePort { line, commands: commands_rx, settled: settled.subscribe() };
+        let (settled_rx, queued) = (settled.subscribe(), Arc::clone(&queue.wake));
+        let port = LinePort { line, commands: commands_rx, settled: settled_rx, queued };
         let paths = 1 + usize::from(config.lines[line.0 as usize].redundant.is_some());
         let (last_batch, status) = (Mutex::default(), Mutex::new(LineStatus::of(paths)));
-        (Arc::new(Self { commands, settled, last_batch, status }), port)
+        (Arc::new(Self { commands, settled, last_batch, status, queue }), port)
     }
 }
 
@@ -71,7 +75,7 @@ impl Setup {
     /// The first setup, and one port for each line. `modes` are those of the stations.
     pub(super) fn new(config: Arc<Config>, modes: &[StationMode]) -> (Self, Vec<LinePort>) {
         let ids = (0u32..).map(LineId).take(config.lines.len());
-        let (lines, ports) = ids.map(|id| LineLink::open(id, &config)).unzip();
+        let (lines, ports) = ids.map(|id| LineLink::open(id, &config, Arc::default())).unzip();
         let names = Arc::new(NameIndex::new(&config));
         let stations = modes.iter().map(|&mode| StationCell::new(mode)).collect();
         let (station_tags, out_topics) = tags_of_stations(&config);
@@ -101,7 +105,8 @@ impl Setup {
         let mut lines = self.lines.clone();
         let mut ports = Vec::new();
         for id in diff.lines.begun().chain(diff.restarted.iter().copied()) {
-            let (link, port) = LineLink::open(id, &config);
+            let before = self.lines.get(id.0 as usize).map(|link| Arc::clone(&link.queue));
+            let (link, port) = LineLink::open(id, &config, before.unwrap_or_default());
             place(&mut lines, id.0, link);
             ports.push(port);
         }

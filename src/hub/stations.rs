@@ -143,7 +143,8 @@ impl Hub {
             key: setup.config.stations[station.0 as usize].name.as_bytes().to_vec(),
             value: (mode != StationMode::On).then(|| mode.as_str().as_bytes().to_vec()),
         };
-        self.apply(Batch { updates: Vec::new(), sessions: vec![record] }, None);
+        self.apply(Batch { sessions: vec![record], ..Batch::default() }, None);
+        self.hold_queue(station, mode);
     }
 
     /// Asks the line to switch a station; the receiver hears when it is done.

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use super::bounds::{COMMIT_BYTES_MAX, COMMIT_CHANGES_MAX};
 use super::feed::Block;
+use super::queue::Ticket;
 use super::{Hub, Pending, lock};
 use crate::clock;
-use crate::store::Commit;
+use crate::store::{Commit, StoreError};
 
 /// Pause after a commit that failed, for instance because the disk is full.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
@@ -18,30 +19,41 @@ impl Hub {
     /// Writes batches to the store until [`Hub::stop_writing`], then what is left. Blocks.
     pub fn write_batches(&self) {
         while let Some(group) = self.next_group() {
-            let mut settles = Vec::with_capacity(group.len());
-            let commits: Vec<Commit> = group
-                .into_iter()
-                .map(|pending| {
-                    settles.extend(pending.settle);
-                    pending.commit
-                })
-                .collect();
-            if !self.commit(&commits) {
+            if !self.write_group(group) {
                 return;
             }
-            let blocks = commits
-                .into_iter()
-                .filter(|commit| !commit.changes.is_empty())
-                .map(|commit| Block::from(commit.changes));
-            self.feed.publish(blocks);
-            for (line, batch) in settles {
-                line.settled.send_if_modified(|settled| {
-                    let newer = *settled < batch;
-                    *settled = (*settled).max(batch);
-                    newer
-                });
-            }
         }
+    }
+
+    /// Commits some batches, and tells who waits for that; false: it never succeeded.
+    pub(super) fn write_group(&self, group: Vec<Pending>) -> bool {
+        let mut settles = Vec::with_capacity(group.len());
+        let (mut told, mut tickets) = (Vec::new(), Vec::new());
+        let mut commits: Vec<Commit> = Vec::with_capacity(group.len());
+        for pending in group {
+            settles.extend(pending.settle);
+            told.extend(pending.told);
+            tickets.extend(pending.ticket.map(|ticket| (commits.len(), ticket)));
+            commits.push(pending.commit);
+        }
+        if !self.commit(&mut commits, &mut tickets) {
+            return false;
+        }
+        let blocks = commits
+            .into_iter()
+            .filter(|commit| !commit.changes.is_empty())
+            .map(|commit| Block::from(commit.changes));
+        self.feed.publish(blocks);
+        for (line, batch) in settles {
+            line.settled.send_if_modified(|settled| {
+                let newer = *settled < batch;
+                *settled = (*settled).max(batch);
+                newer
+            });
+        }
+        tickets.into_iter().for_each(|(_, ticket)| self.write_stored(ticket));
+        self.tell(told);
+        true
     }
 
     /// Lets [`Hub::write_batches`] end once everything submitted so far is written.
@@ -50,8 +62,19 @@ impl Hub {
         self.work.notify_all();
     }
 
+    /// For tests without the thread: commits so many of the batches that wait.
+    #[cfg(test)]
+    pub(crate) fn commit_pending(&self, most: usize) {
+        let mut group = std::mem::take(&mut lock(&self.state).pending);
+        let rest = group.split_off(most.min(group.len()));
+        lock(&self.state).pending.splice(..0, rest);
+        if !group.is_empty() {
+            assert!(self.write_group(group));
+        }
+    }
+
     /// The next batches, in order, within the bounds of one commit; `None`: the end.
-    fn next_group(&self) -> Option<Vec<Pending>> {
+    pub(super) fn next_group(&self) -> Option<Vec<Pending>> {
         let mut state = lock(&self.state);
         while state.pending.is_empty() {
             if state.stopping {
@@ -74,7 +97,7 @@ impl Hub {
     }
 
     /// Commits, again and again until it succeeds; false: the process stops and it never did.
-    fn commit(&self, commits: &[Commit]) -> bool {
+    fn commit(&self, commits: &mut [Commit], tickets: &mut Vec<(usize, Ticket)>) -> bool {
         loop {
             match self.store.commit(commits) {
                 Ok(()) => {
@@ -85,8 +108,8 @@ impl Hub {
                     }
                     return true;
                 }
-                Err(error) => {
-                    let error = error.to_string();
+                Err(failure) => {
+                    let error = failure.to_string();
                     let mut status = lock(&self.store_status);
                     if status.error.as_ref() != Some(&error) {
                         tracing::error!(
@@ -95,6 +118,8 @@ impl Hub {
                         );
                         status.error = Some(error);
                     }
+                    drop(status);
+                    self.fail_tickets(commits, tickets, &failure);
                 }
             }
             let shown = self.feed.shown_seq();
@@ -105,6 +130,28 @@ impl Hub {
                 return false;
             }
         }
+    }
+
+    /// What clients would only hear of once it is on disk has failed, here and behind. When the store can be
+    /// written again, it has no trace of it.
+    fn fail_tickets(
+        &self,
+        commits: &mut [Commit],
+        tickets: &mut Vec<(usize, Ticket)>,
+        error: &StoreError,
+    ) {
+        let mut failed = Vec::new();
+        for (index, ticket) in tickets.drain(..) {
+            Self::forget_ticket(&mut commits[index]);
+            failed.push(ticket);
+        }
+        for pending in &mut lock(&self.state).pending {
+            if let Some(ticket) = pending.ticket.take() {
+                Self::forget_ticket(&mut pending.commit);
+                failed.push(ticket);
+            }
+        }
+        failed.into_iter().for_each(|ticket| self.write_not_stored(ticket, error));
     }
 
     /// Passes on to subscribers what comes while the disk takes nothing, until it is time for another

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::Hub;
 use super::explain::Explained;
@@ -47,6 +47,9 @@ pub struct WriteResult {
 pub enum WriteOutcome {
     /// QoS 0 sent to the socket, QoS 1 PUBACK, QoS 2 PUBCOMP.
     Completed,
+    /// It is in the store under this number, and goes out when it can. Of several writes that are published
+    /// together, this is the number of the first; the others follow.
+    Queued(u64),
     /// It did not happen.
     Failed(WriteError),
     /// It left, and no answer came in time or the session was lost: it may have happened.
@@ -121,7 +124,7 @@ pub struct Confirm {
 }
 
 /// A publication. What hangs on it is the hub's matter: [`Hub::publication_ended`].
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Publish {
     /// Whose outputs.
     pub station: StationId,
@@ -141,14 +144,33 @@ pub struct Publish {
     pub content_type: Option<Arc<str>>,
     /// When its outcome is wanted at the latest.
     pub deadline: Instant,
+    /// When it must not leave any more; `None`: it may at any time.
+    pub expires: Option<Instant>,
+    /// Whether it is put back to its station's queue if the connection does not take it.
+    pub queues: bool,
 }
 
 /// A write that is on its way, or has ended already.
 enum Started {
     Ended(WriteOutcome, Duration),
-    /// One of these receivers hears how it ended.
-    Waiting(usize),
+    /// One of these receivers hears how it ended; among the writes that are published with it, it has this
+    /// position.
+    Waiting(usize, usize),
 }
+
+/// Queued writes of one request that were published together have ended, and that is on disk.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// Number of the first.
+    pub first: u64,
+    /// Names of their tags; each has the next number.
+    pub names: Vec<Arc<str>>,
+    /// How they ended.
+    pub outcome: WriteOutcome,
+}
+
+/// Where a client hears of its queued writes; there are no more than it has queued.
+pub type Finishes = mpsc::UnboundedSender<Finished>;
 
 /// Writes that are on their way to their lines, in the order of the requests.
 pub struct StartedWrites {
@@ -159,18 +181,29 @@ pub struct StartedWrites {
 }
 
 impl StartedWrites {
-    /// Waits for all outcomes; the results are in the order of the requests.
-    pub async fn outcomes(self) -> Vec<WriteResult> {
+    /// Waits for all outcomes; the results are in the order of the requests. Those that are queued have an
+    /// end still to come: the numbers by which [`Finished`] names them.
+    pub async fn outcomes(self) -> (Vec<WriteResult>, Vec<u64>) {
         let Self { begun, deadline, writes, waiting } = self;
         let mut ended = Vec::with_capacity(waiting.len());
+        let mut queued = Vec::new();
         for receiver in waiting {
             let outcome = await_outcome(receiver, deadline + OUTCOME_GRACE).await;
+            if let WriteOutcome::Queued(first) = outcome {
+                queued.push(first);
+            }
             ended.push((outcome, clock::now() - begun));
         }
-        let result = |(name, started)| {
+        let result = |(name, started): (String, Option<Started>)| {
             let (outcome, elapsed) = match started {
                 Some(Started::Ended(outcome, elapsed)) => (outcome, elapsed),
-                Some(Started::Waiting(index)) => ended[index].clone(),
+                Some(Started::Waiting(index, position)) => {
+                    let (mut outcome, elapsed) = ended[index].clone();
+                    if let WriteOutcome::Queued(number) = &mut outcome {
+                        *number += position as u64;
+                    }
+                    (outcome, elapsed)
+                }
                 None => {
                     let error = WriteError::new(WriteError::NOT_WRITABLE, "nothing to write");
                     (WriteOutcome::Failed(error), clock::now() - begun)
@@ -178,7 +211,8 @@ impl StartedWrites {
             };
             WriteResult { name, outcome, elapsed }
         };
-        writes.into_iter().map(result).collect()
+        let results = writes.into_iter().map(result).collect();
+        (results, queued)
     }
 }
 
@@ -203,7 +237,12 @@ struct Group {
 impl Hub {
     /// Starts writes. They are in their lines' queues when this returns, so that who calls it again
     /// writes after them.
-    pub fn start_writes(&self, requests: Vec<WriteRequest>, timeout: Duration) -> StartedWrites {
+    pub fn start_writes(
+        &self,
+        requests: Vec<WriteRequest>,
+        timeout: Duration,
+        finishes: &Finishes,
+    ) -> StartedWrites {
         let begun = clock::now();
         let deadline = begun + timeout;
         let mut started: Vec<Option<Started>> = requests.iter().map(|_| None).collect();
@@ -222,7 +261,7 @@ impl Hub {
                     }
                     Some(Step::Confirming(receiver)) => {
                         waiting.push(receiver);
-                        Some(Started::Waiting(waiting.len() - 1))
+                        Some(Started::Waiting(waiting.len() - 1, 0))
                     }
                     Some(Step::Publish(station, tag, value)) => {
                         self.gather(&mut groups, station, (tag, value), position);
@@ -232,7 +271,7 @@ impl Hub {
             }
         }
         for Group { station, values, writes } in groups {
-            let published = self.publish(station, values, deadline);
+            let published = self.publish(station, values, deadline, finishes);
             let elapsed = clock::now() - begun;
             let index = waiting.len();
             let error = match published {
@@ -242,10 +281,10 @@ impl Hub {
                 }
                 Err(error) => Some(error),
             };
-            for position in writes {
+            for (place, position) in writes.into_iter().enumerate() {
                 started[position] = Some(match &error {
                     Some(error) => Started::Ended(WriteOutcome::Failed(error.clone()), elapsed),
-                    None if waiting.len() > index => Started::Waiting(index),
+                    None if waiting.len() > index => Started::Waiting(index, place),
                     // It only sets values.
                     None => Started::Ended(WriteOutcome::Completed, elapsed),
                 });

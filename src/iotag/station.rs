@@ -65,6 +65,10 @@ pub struct Station {
     pub publish_retain: bool,
     /// MQTT 5.0 Content Type of its publications; `application/gzip` also compresses them.
     pub publish_content_type: Option<Arc<str>>,
+    /// Whether its writes are kept until its line can take them.
+    pub queues_writes: bool,
+    /// How long such a write is good for; `None`: for ever.
+    pub write_expiry: Option<Duration>,
 }
 
 /// How the payloads of a station are read.

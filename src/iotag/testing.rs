@@ -35,6 +35,8 @@ pub(super) fn station(payload_type: PayloadType) -> Station {
         publish_qos: Qos::AtMostOnce,
         publish_retain: false,
         publish_content_type: None,
+        queues_writes: false,
+        write_expiry: None,
     }
 }
 

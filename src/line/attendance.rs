@@ -156,6 +156,11 @@ impl Attendance {
         self.lives.deadline().into_iter().chain(others.into_iter().flatten()).min()
     }
 
+    /// Whether the session outlives a connection, here and at the server.
+    pub(super) fn keeps_session(&self) -> bool {
+        self.redelivers
+    }
+
     /// Whether the line is closed, or about to be, because no station needs it.
     pub(super) fn rests(&self) -> bool {
         matches!(self.rest, Rest::Resting)

@@ -165,6 +165,7 @@ fn on_event(
             client.handle_input(clock::now(), Input::Durable(seq));
             Ok(())
         }
+        Event::InFlight { .. } => Ok(()),
         Event::Up { .. } => hear(Heard::Up),
         Event::Subscribed { granted } => granted
             .iter()

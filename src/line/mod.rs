@@ -33,6 +33,7 @@ pub mod listen;
 mod options;
 mod path;
 mod publishing;
+mod queue;
 mod recent;
 mod reconfigure;
 mod redundancy;
@@ -62,6 +63,7 @@ use duplicates::Duplicates;
 use options::with_content_type;
 use path::{Path, PathEvent};
 use publishing::Publishing;
+use queue::Queued;
 pub use reconfigure::{Reconfiguration, Steps};
 use renewal::Renew;
 use settlement::{Receipt, Settlement};
@@ -91,6 +93,7 @@ pub struct LineTask {
     other: Option<Reconfiguration>,
     /// Commands that wait for it.
     deferred: Vec<LineCommand>,
+    queued: Queued,
 }
 
 impl LineTask {
@@ -110,7 +113,7 @@ impl LineTask {
         let (duplicates, log) = redundancy::restore(&config, duplicates).unzip();
         let mut settlement = Settlement::new(id, &config.name, log);
         leftovers.into_iter().for_each(|name| settlement.delete(name));
-        Self {
+        let mut task = Self {
             id,
             paths,
             turn: 0,
@@ -122,9 +125,12 @@ impl LineTask {
             publishing: Publishing::default(),
             other: None,
             deferred: Vec::new(),
+            queued: Queued::default(),
             config,
             hub,
-        }
+        };
+        task.adopt();
+        task
     }
 
     /// Works until `stop` is true, then ends in order. It works by the `reconfigurations`
@@ -142,6 +148,7 @@ impl LineTask {
             self.connect(clock::now());
         }
         loop {
+            self.serve_queue(&port);
             self.perform();
             let now = clock::now();
             if drain_until.is_none() && (self.rest(now) || self.renew(now)) {
@@ -173,6 +180,7 @@ impl LineTask {
                 biased;
                 _ = stop.wait_for(|&stop| stop), if drain_until.is_none() => {
                     drain_until = Some(clock::now() + DRAIN_TIMEOUT);
+                    self.queue_stops();
                 }
                 settled = port.settled.changed() => {
                     if settled.is_err() {
@@ -187,6 +195,7 @@ impl LineTask {
                 },
                 Some(other) = reconfigurations.recv(), if drain_until.is_none() => self.pause(other),
                 Some(command) = port.commands.recv() => self.on_command(command),
+                () = port.queued.notified() => {}
                 (index, event) = path_event(paths, turn, read) => {
                     self.turn = index + 1;
                     if self.paths[index].on_event(event) {
@@ -196,10 +205,18 @@ impl LineTask {
                 () = sleep_until(wake) => {}
             }
         }
+        self.queue_ends();
         for publish in self.publishing.drain() {
+            if self.hub.leave_behind(&publish) {
+                continue;
+            }
             let error = WriteError::new(WriteError::PUBLICATION, "the process stopped");
-            self.hub.publication_ended(&publish, WriteOutcome::Uncertain(error), |_| {});
+            let Self { hub, settlement, .. } = &mut self;
+            hub.publication_ended(&publish, WriteOutcome::Uncertain(error), |batch| {
+                settlement.absorb(batch);
+            });
         }
+        self.settlement.submit(&self.hub);
         self.paths.iter_mut().for_each(|path| path.left(LineState::Off));
     }
 
@@ -208,7 +225,8 @@ impl LineTask {
         let stopping = drain_until.is_some();
         let paths = self.paths.iter().filter_map(|path| path.deadline(stopping));
         let drain = drain_until.filter(|_| !disconnected);
-        let others = [self.attendance.deadline(), self.cycles.deadline(), drain];
+        let queue = earliest(self.hub.queue_deadline(self.id), self.queued.deadline());
+        let others = [self.attendance.deadline(), self.cycles.deadline(), queue, drain];
         paths.chain(others.into_iter().flatten()).min()
     }
 
@@ -247,6 +265,7 @@ impl LineTask {
             while let Ok(command) = port.commands.try_recv() {
                 self.on_command(command);
             }
+            self.serve_queue(port);
             self.paths[index].on_time(now);
             self.drain_events();
             if !self.paths[index].is_open() {
@@ -268,6 +287,7 @@ impl LineTask {
                     path.command(now, Command::Acknowledge(delivery));
                 }
             }
+            self.queue_marked(batch.marked);
         }
     }
 
@@ -290,6 +310,12 @@ impl LineTask {
 
     /// Publishes on every path that is up. One that is not gets no late copy.
     fn publish(&mut self, publish: Publish) {
+        let up = (0u8..).map(PathId).zip(&self.paths).filter(|(_, path)| path.is_up());
+        let on = up.map(|(id, _)| id).collect();
+        self.publish_on(on, publish);
+    }
+
+    fn publish_on(&mut self, mut on: Vec<PathId>, publish: Publish) {
         if self.config.full_debug {
             tracing::info!(
                 line = %self.config.name,
@@ -305,10 +331,8 @@ impl LineTask {
             retain: publish.retain,
             properties: publish.content_type.as_deref().map(with_content_type),
         };
-        let deadline = publish.deadline;
+        let (deadline, expires) = (publish.deadline, publish.expires);
         let ids = || (0u8..).map(PathId);
-        let up = ids().zip(&self.paths).filter(|(_, path)| path.is_up());
-        let mut on: Vec<PathId> = up.map(|(id, _)| id).collect();
         if on.is_empty() {
             // It says that it is down.
             on.push(PathId::FIRST);
@@ -316,7 +340,7 @@ impl LineTask {
         let token = self.publishing.begin(publish, &on);
         for (_, path) in ids().zip(&mut self.paths).filter(|(id, _)| on.contains(id)) {
             let publication = publication.clone();
-            path.command(clock::now(), Command::Publish { token, publication, deadline });
+            path.command(clock::now(), Command::Publish { token, publication, deadline, expires });
         }
         self.drain_events();
     }
@@ -352,6 +376,7 @@ impl LineTask {
                 self.on_message(Receipt { path, delivery }, publication, dup);
             }
             Event::Session { seq, change } => self.settlement.session(path, seq, change),
+            Event::InFlight { token, packet_id } => self.on_in_flight(path, token, packet_id),
             Event::Completed { token, outcome } => self.on_completed(path, token, outcome),
             Event::Up { session_present, session_expected } => {
                 self.on_up(path, session_present, session_expected);
@@ -375,6 +400,7 @@ impl LineTask {
     }
 
     fn on_up(&mut self, id: PathId, session_present: bool, session_expected: bool) {
+        self.hub.queue_opened(self.id);
         let Some(path) = self.path(id) else { return };
         let returning = matches!(path.renew, Renew::Returning(_));
         path.came_up(session_present, session_expected);
@@ -384,6 +410,7 @@ impl LineTask {
     fn on_down(&mut self, id: PathId, cause: &str, was_up: bool, retry_in: Option<Duration>) {
         let rests = self.attendance.rests();
         self.path_away(clock::now(), id);
+        self.queue_down();
         let Some(path) = self.path(id) else { return };
         if rests {
             path.left(LineState::Off);
@@ -403,7 +430,13 @@ impl LineTask {
     }
 
     fn on_completed(&mut self, path: PathId, token: PublishToken, outcome: PublishOutcome) {
-        let Some((publish, outcome)) = self.publishing.ended(path, token, outcome) else { return };
+        let Some((publish, outcome)) = self.publishing.ended(path, token, outcome) else {
+            return self.off_path(path, token);
+        };
+        self.say_end_of_adopted(token, &publish, &outcome);
+        if publish.queues && matches!(outcome, PublishOutcome::Unsent(_)) {
+            return self.came_back(&publish);
+        }
         let completed = outcome == PublishOutcome::Completed;
         self.hub.line_status(self.id, |status| {
             if completed {
@@ -415,7 +448,9 @@ impl LineTask {
         let error = |why| WriteError::new(WriteError::PUBLICATION, why);
         let outcome = match outcome {
             PublishOutcome::Completed => WriteOutcome::Completed,
-            PublishOutcome::Failed(why) => WriteOutcome::Failed(error(why)),
+            PublishOutcome::Failed(why) | PublishOutcome::Unsent(why) => {
+                WriteOutcome::Failed(error(why))
+            }
             PublishOutcome::Uncertain(why) => WriteOutcome::Uncertain(error(why)),
         };
         if let WriteOutcome::Failed(error) | WriteOutcome::Uncertain(error) = &outcome
@@ -427,8 +462,8 @@ impl LineTask {
         }
         // Read-your-writes: the value is in the table before the client learns of it.
         let Self { hub, settlement, .. } = self;
-        hub.publication_ended(&publish, outcome, |mut updates| {
-            settlement.updates().append(&mut updates);
+        hub.publication_ended(&publish, outcome, |batch| {
+            settlement.absorb(batch);
             settlement.submit(hub);
         });
     }
@@ -449,6 +484,10 @@ async fn path_event(paths: &mut [Path], turn: usize, read: bool) -> (usize, Path
         [only, ..] => (0, only.event(read).await),
         [] => std::future::pending().await,
     }
+}
+
+fn earliest(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    [one, other].into_iter().flatten().min()
 }
 
 async fn sleep_until(wake: Option<Instant>) {

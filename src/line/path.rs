@@ -44,11 +44,11 @@ pub(super) struct Path {
     line: LineId,
     pub(super) config: Arc<Line>,
     hub: Arc<Hub>,
-    client: Client,
+    pub(super) client: Client,
     pub(super) link: Link,
     inbound: BytesMut,
-    outbound: VecDeque<Bytes>,
-    outbound_bytes: usize,
+    pub(super) outbound: VecDeque<Bytes>,
+    pub(super) outbound_bytes: usize,
     /// Failed attempts that the log has, each server and cause once until the path is up.
     failures_said: BTreeSet<(String, String)>,
     /// Ends when the open connection is to be replaced.
@@ -92,6 +92,11 @@ impl Path {
             granted: None,
             next: None,
         }
+    }
+
+    /// Which path of its line.
+    pub(super) fn id(&self) -> PathId {
+        self.id
     }
 
     /// Tells the client what is wanted of it.
@@ -323,7 +328,7 @@ impl Path {
         }
     }
 
-    fn drop_link(&mut self) {
+    pub(super) fn drop_link(&mut self) {
         self.link = Link::Closed;
         self.renewal = None;
         self.inbound.clear();

@@ -26,6 +26,11 @@ struct Open {
 }
 
 impl Publishing {
+    /// The token of the publication that begins next.
+    pub(super) fn next_token(&self) -> PublishToken {
+        PublishToken(self.last_token + 1)
+    }
+
     /// A publication begins on these paths.
     pub(super) fn begin(&mut self, publish: Publish, paths: &[PathId]) -> PublishToken {
         self.last_token += 1;
@@ -33,6 +38,11 @@ impl Publishing {
         self.open
             .insert(token, Open { publish: Some(publish), awaited: paths.to_vec(), worst: None });
         token
+    }
+
+    /// A publication that has not ended.
+    pub(super) fn get(&self, token: PublishToken) -> Option<&Publish> {
+        self.open.get(&token)?.publish.as_ref()
     }
 
     /// A path says how one ended there. Gives it back when that is its end as a whole; what a path
@@ -50,6 +60,8 @@ impl Publishing {
             (PublishOutcome::Completed, _) => PublishOutcome::Completed,
             (_, Some(worst @ (PublishOutcome::Completed | PublishOutcome::Uncertain(_)))) => worst,
             (uncertain @ PublishOutcome::Uncertain(_), _) => uncertain,
+            // What was not taken may be tried again.
+            (unsent @ PublishOutcome::Unsent(_), _) => unsent,
             (_, Some(first)) => first,
             (failed, None) => failed,
         };
@@ -99,6 +111,8 @@ mod tests {
             retain: false,
             content_type: None,
             deadline: crate::clock::now() + Duration::from_secs(1),
+            expires: None,
+            queues: false,
         }
     }
 

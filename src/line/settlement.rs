@@ -7,7 +7,7 @@ use super::duplicates::{Log, Note};
 use crate::clock;
 use crate::hub::bounds::{UNSETTLED_BYTES_MAX, UNSETTLED_CHANGES_MAX};
 use crate::hub::status::PathId;
-use crate::hub::{Batch, BatchId, Hub};
+use crate::hub::{Batch, BatchId, Hub, Publish};
 use crate::iotag::{LineId, TagUpdate};
 use crate::mqtt::{ChangeSeq, Delivery, SessionChange};
 use crate::qos::Qos;
@@ -41,6 +41,8 @@ pub(super) struct Hanging {
     pub(super) receipts: Vec<Receipt>,
     /// Session changes of a path up to this one are durable.
     pub(super) durable: BTreeMap<PathId, ChangeSeq>,
+    /// Queued writes that may leave, in order.
+    pub(super) marked: Vec<Publish>,
     messages: usize,
     changes: usize,
     bytes: usize,
@@ -104,6 +106,39 @@ impl Settlement {
         self.record(path, change);
     }
 
+    /// A queued write may leave when this record is on disk.
+    pub(super) fn mark(&mut self, record: SessionRecord, publish: Publish) {
+        self.keep(Some(record));
+        self.mark_after(publish);
+    }
+
+    /// A write that has no record may leave behind those that have.
+    pub(super) fn mark_after(&mut self, publish: Publish) {
+        self.open.marked.push(publish);
+    }
+
+    /// Records that belong to what the machine has just changed.
+    pub(super) fn keep(&mut self, records: impl IntoIterator<Item = SessionRecord>) {
+        for record in records {
+            self.open.bytes += record.value.as_ref().map_or(0, Vec::len);
+            self.batch.sessions.push(record);
+        }
+    }
+
+    /// Takes in what the end of a publication does.
+    pub(super) fn absorb(&mut self, batch: Batch) {
+        let Batch { mut updates, sessions, mut told } = batch;
+        self.batch.updates.append(&mut updates);
+        self.batch.told.append(&mut told);
+        self.keep(sessions);
+    }
+
+    /// The queued writes whose records are not known to be on disk, at the end.
+    pub(super) fn take_marked(&mut self) -> Vec<Publish> {
+        let unsettled = self.unsettled.iter_mut().map(|(_, hanging)| &mut hanging.marked);
+        unsettled.chain([&mut self.open.marked]).flat_map(std::mem::take).collect()
+    }
+
     fn record(&mut self, path: PathId, change: SessionChange) {
         let SessionChange { key, value } = change;
         self.open.bytes += value.as_ref().map_or(0, Vec::len);
@@ -116,6 +151,7 @@ impl Settlement {
         let nothing = self.batch.updates.is_empty()
             && self.batch.sessions.is_empty()
             && self.open.receipts.is_empty()
+            && self.open.marked.is_empty()
             && !self.log.as_ref().is_some_and(Log::is_due);
         if nothing {
             self.open = Hanging::default();

@@ -200,8 +200,8 @@ impl Client {
     pub fn handle_command(&mut self, now: Instant, command: Command) {
         self.on_time(now);
         match command {
-            Command::Publish { token, publication, deadline } => {
-                self.publish(now, token, publication, deadline);
+            Command::Publish { token, publication, deadline, expires } => {
+                self.publish(now, token, publication, (deadline, expires));
             }
             Command::Acknowledge(delivery) => {
                 let result = self.acknowledge(now, delivery);

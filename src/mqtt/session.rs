@@ -26,6 +26,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -86,6 +87,8 @@ pub(super) struct Outgoing {
     pub(super) waiter: Option<Waiter>,
     /// Connections in a row that the server closed when it was the first without an answer.
     pub(super) fatal: u8,
+    /// A first transmission must not leave after this. Not stored: a clock of this process.
+    pub(super) expires: Option<Instant>,
 }
 
 /// How far a publish has come. After PUBREC the message is gone, so it cannot be sent again.
@@ -115,8 +118,8 @@ pub(super) enum Sending {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Waiter {
     pub(super) token: PublishToken,
-    /// Key in the client's table of deadlines.
-    pub(super) due: (std::time::Instant, u64),
+    /// Key in the client's table of deadlines; `None`: it waits as long as it takes.
+    pub(super) due: Option<(Instant, u64)>,
 }
 
 /// An inbound QoS 2 message from its PUBLISH to its PUBREL.
@@ -188,6 +191,13 @@ impl Outgoing {
     /// Whether the server's present session may know the PUBLISH.
     pub(super) fn is_known(&self) -> bool {
         self.left && !self.is_resubmitted
+    }
+}
+
+impl Waiter {
+    /// Whether its deadline has come.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.due.is_some_and(|(due, _)| due <= now)
     }
 }
 
@@ -508,6 +518,7 @@ fn restore_outgoing(value: &[u8]) -> Option<Outgoing> {
         sending: Sending::Idle,
         waiter: None,
         fatal: 0,
+        expires: None,
     })
 }
 

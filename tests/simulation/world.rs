@@ -590,7 +590,7 @@ impl World {
         self.driver.published_at.insert(number, self.now);
         self.driver.pending.insert(number, due);
         let (token, deadline) = (PublishToken(u64::from(number)), self.instant(due));
-        self.command(Command::Publish { token, publication, deadline })
+        self.command(Command::Publish { token, publication, deadline, expires: None })
     }
 
     fn input(&mut self, input: Input) -> Verdict {
@@ -676,7 +676,7 @@ impl World {
             Event::Message { delivery, publication, .. } => {
                 return self.on_message(delivery, &publication);
             }
-            Event::Subscribed { .. } | Event::Notice(_) => {}
+            Event::Subscribed { .. } | Event::Notice(_) | Event::InFlight { .. } => {}
         }
         Ok(())
     }
@@ -942,7 +942,9 @@ impl World {
                 Some((_, PublishOutcome::Completed)) if times == 0 => {
                     return Err(format!("publish {number} is complete and was not handed on"));
                 }
-                Some((_, PublishOutcome::Failed(reason))) if times > 0 => {
+                Some((_, PublishOutcome::Failed(reason) | PublishOutcome::Unsent(reason)))
+                    if times > 0 =>
+                {
                     return Err(format!("publish {number} failed ({reason}) and was handed on"));
                 }
                 _ => {}

@@ -49,6 +49,11 @@ const PUBLISH_EVERY: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(10)..=Duration::from_secs(366 * 86_400);
 const ENVELOPE_ENCODINGS: &[(&str, EnvelopeEncoding)] =
     &[("base64", EnvelopeEncoding::Base64), ("hex", EnvelopeEncoding::Hex)];
+/// `write_expiry` when it is not given, and the shortest and the longest: whole seconds of 32 bits in MQTT 5.0.
+const WRITE_EXPIRY: Duration = Duration::from_secs(3600);
+const WRITE_EXPIRY_RANGE: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(366 * 86_400);
+const WHEN_OFFLINE: &[(&str, bool)] = &[("fail", false), ("queue", true)];
 const ON_MISSING: &[(&str, OnMissing)] = &[("bad", OnMissing::Bad), ("keep", OnMissing::Keep)];
 
 impl Stations {
@@ -151,6 +156,9 @@ impl Stations {
             section.duration("stale_after", TIMER_MAX, problems).filter(|after| !after.is_zero());
         let csv_header = section.logical("csv_header", problems).unwrap_or(true);
         let publish_content_type = content_type(section, problems);
+        let queues_writes = section.choice("write_when_offline", WHEN_OFFLINE, problems);
+        let queues_writes = queues_writes.unwrap_or(false);
+        let write_expiry = write_expiry(section, problems);
         let payload_type = match (line, section.get("payload_type")) {
             // Of a line that is unknown nothing is known.
             (None, None) => None,
@@ -183,6 +191,8 @@ impl Stations {
                 publish_qos: settings.publish_qos,
                 publish_retain: settings.publish_retain,
                 publish_content_type,
+                queues_writes,
+                write_expiry,
             })
         };
         Entry { station: station(), payload_type, has_envelope }
@@ -303,6 +313,19 @@ fn will(section: &Section<'_>, problems: &mut Problems) -> (Option<Arc<str>>, Op
         problems.wrong(payload.place, "`will_payload` needs a `will_topic`");
     }
     (topic.map(|topic| topic.value.into()), payload.map(|payload| payload.value.into()))
+}
+
+/// How long a queued write is good for; 0 is for ever.
+fn write_expiry(section: &Section<'_>, problems: &mut Problems) -> Option<Duration> {
+    let given = section.duration("write_expiry", *WRITE_EXPIRY_RANGE.end(), problems);
+    let expiry = given.unwrap_or(WRITE_EXPIRY);
+    if !expiry.is_zero() && expiry < *WRITE_EXPIRY_RANGE.start() {
+        if let Some(item) = section.get("write_expiry") {
+            problems.wrong(item.place, "`write_expiry` must be `0s` or at least `100ms`");
+        }
+        return None;
+    }
+    (!expiry.is_zero()).then_some(expiry)
 }
 
 /// How far apart cyclic publications are; 0 is none.

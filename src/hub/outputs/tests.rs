@@ -13,16 +13,24 @@ fn add(
     carries: &[u32],
 ) -> (u64, oneshot::Receiver<WriteOutcome>) {
     let (reply, receiver) = oneshot::channel();
-    outputs.last += 1;
+    let number = outputs.under_way.back().map_or(1, |last| last.number + 1);
     outputs.under_way.push_back(UnderWay {
-        number: outputs.last,
+        number,
         cyclic: false,
         values: values.iter().map(|(tag, value)| (TagId(*tag), real(*value))).collect(),
         carries: carries.iter().map(|tag| TagId(*tag)).collect(),
-        waiters: vec![Waiter { reply, failed: None }],
+        waiters: vec![Waiter {
+            reply: Some(reply),
+            finishes: None,
+            first: 0,
+            names: vec!["tag".into()],
+            failed: None,
+        }],
         carried: None,
+        kept: Kept::No,
+        message: None,
     });
-    (outputs.last, receiver)
+    (number, receiver)
 }
 
 /// Ends a publication; the values that tags have then.
@@ -31,10 +39,10 @@ fn end(
     number: u64,
     outcome: WriteOutcome,
 ) -> Vec<(u32, f64, Quality)> {
-    let (updates, told) = outputs.end(number, &outcome, NOW).unwrap();
+    let Ended { updates, told, .. } = outputs.end(number, &outcome, NOW).unwrap();
     outputs.under_way.retain(|one| one.number != number);
     for (waiter, outcome) in told {
-        waiter.reply.send(outcome).unwrap();
+        waiter.reply.unwrap().send(outcome).unwrap();
     }
     let shown = |update: TagUpdate| match update.value {
         Some(Value::Real(value)) => (update.tag.0, value, update.quality),
@@ -104,4 +112,17 @@ fn what_left_with_a_later_document_has_happened_whatever_its_own_publication_doe
     assert_eq!(set, [(1, 10.0, Quality::Good), (2, 20.0, Quality::Good)]);
     assert_eq!(end(&mut outputs, one, failed("first")), []);
     assert_eq!(first.try_recv(), Ok(WriteOutcome::Completed));
+}
+
+#[test]
+fn a_publication_that_ends_after_a_later_one_does_not_bring_its_value_back() {
+    for last in [WriteOutcome::Completed, uncertain()] {
+        let mut outputs = StationOutputs::default();
+        let (one, mut first) = add(&mut outputs, &[(1, 10.0), (2, 20.0)], &[1, 2]);
+        let (two, _second) = add(&mut outputs, &[(1, 11.0)], &[1, 2]);
+        end(&mut outputs, two, last);
+        let set = end(&mut outputs, one, WriteOutcome::Completed);
+        assert!(set.iter().all(|(tag, ..)| *tag != 1), "{set:?}");
+        assert_eq!(first.try_recv(), Ok(WriteOutcome::Completed));
+    }
 }

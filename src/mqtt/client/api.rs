@@ -91,6 +91,9 @@ pub enum Command {
         publication: Publication,
         /// When the outcome is wanted at the latest.
         deadline: Instant,
+        /// It must not leave after this, and MQTT 5.0 says how long the message is good for; `None`:
+        /// for ever. Such a publish is not taken back at its deadline when the session has it.
+        expires: Option<Instant>,
     },
     /// The message of this delivery is safe: PUBACK or PUBREC may go. Inert on a later connection,
     /// unless the message was seen there again.
@@ -156,8 +159,10 @@ impl Delivery {
 pub enum PublishOutcome {
     /// QoS 0 taken by the transport, QoS 1 PUBACK, QoS 2 PUBCOMP.
     Completed,
-    /// It did not happen.
+    /// It did not happen, and there is no point in trying it again as it is.
     Failed(String),
+    /// It did not happen, because the connection was not there or ended before it left.
+    Unsent(String),
     /// It left, and no answer came in time, or the session was lost.
     Uncertain(String),
 }
@@ -218,7 +223,15 @@ pub enum Event {
         /// The record.
         change: SessionChange,
     },
-    /// The end of a [`Command::Publish`].
+    /// A publish has become part of the session, with the record of the [`Event::Session`] just before:
+    /// what its owner keeps of it belongs into the same commit.
+    InFlight {
+        /// Its token.
+        token: PublishToken,
+        /// Its packet id, for [`Client::adopt`](super::Client::adopt) after a restart.
+        packet_id: u16,
+    },
+    /// The end of a [`Command::Publish`], or of a publish that was adopted.
     Completed {
         /// Its token.
         token: PublishToken,

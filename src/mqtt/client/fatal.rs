@@ -38,7 +38,9 @@ impl Client {
     /// Whether a publish has ended so many connections that it is given up; nobody waits for it.
     pub(super) fn is_fatal(&self, packet_id: u16) -> bool {
         self.session.outgoing.get(&packet_id).is_some_and(|outgoing| {
-            outgoing.fatal >= bounds::FATAL_TIMES && outgoing.waiter.is_none()
+            // Who waits for as long as it takes would wait for ever.
+            let waits = outgoing.waiter.is_some_and(|waiter| waiter.due.is_some());
+            outgoing.fatal >= bounds::FATAL_TIMES && (!waits || outgoing.expires.is_some())
         })
     }
 

@@ -18,6 +18,7 @@ use crate::topic;
 pub(super) struct Waiting {
     publication: Publication,
     waiter: Waiter,
+    expires: Option<Instant>,
 }
 
 impl Waiting {
@@ -53,16 +54,22 @@ impl Client {
         &mut self,
         now: Instant,
         token: PublishToken,
-        publication: Publication,
-        deadline: Instant,
+        mut publication: Publication,
+        (deadline, expires): (Instant, Option<Instant>),
     ) {
+        if self.phase != Phase::Up {
+            let outcome = PublishOutcome::Unsent("the line is down".to_owned());
+            return self.event(Event::Completed { token, outcome });
+        }
+        Self::say_expiry(&mut publication, expires, now);
         let result = match self.check_publication(&publication) {
             Err(reason) => Err(reason),
+            Ok(()) if is_over(expires, now) => Err(EXPIRED.to_owned()),
             Ok(()) if deadline <= now => Err(NOT_IN_TIME.to_owned()),
             Ok(()) if publication.qos == Qos::AtMostOnce => {
                 self.publish_unacknowledged(now, token, &publication, deadline)
             }
-            Ok(()) => self.enqueue(token, publication, deadline),
+            Ok(()) => self.enqueue(token, publication, (deadline, expires)),
         };
         match result {
             Ok(()) => {
@@ -78,9 +85,6 @@ impl Client {
 
     /// Why it cannot be published, if it cannot.
     fn check_publication(&self, publication: &Publication) -> Result<(), String> {
-        if self.phase != Phase::Up {
-            return Err("the line is down".to_owned());
-        }
         topic::check_name(&publication.topic)
             .map_err(|error| format!("the topic is not valid: {error}"))?;
         self.check_limits(publication).map(drop)
@@ -104,6 +108,50 @@ impl Client {
             return Err(format!("the packet of {size} bytes is larger than {allowed} bytes"));
         }
         Ok(size)
+    }
+
+    /// Message Expiry Interval: what is left at this moment, in whole seconds, and never 0, which some
+    /// servers take for no end at all. MQTT 3.1.1 has no word for it.
+    fn say_expiry(publication: &mut Publication, expires: Option<Instant>, now: Instant) {
+        let Some(expires) = expires else { return };
+        let left = expires.saturating_duration_since(now);
+        let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
+        let seconds = u32::try_from(seconds).unwrap_or(u32::MAX).max(1);
+        publication.properties.get_or_insert_default().message_expiry_s = Some(seconds);
+    }
+
+    /// Whether a publish of this QoS would get its place in flight at once, behind no other.
+    pub fn has_room(&self, qos: Qos) -> bool {
+        let free = match qos {
+            Qos::AtMostOnce => self.connection.unsent_bytes() <= bounds::UNSENT_BYTES_MAX,
+            Qos::AtLeastOnce | Qos::ExactlyOnce => self.has_free_place(),
+        };
+        self.phase == Phase::Up
+            && free
+            && self.waiting.is_empty()
+            && self.connection.resend.is_empty()
+    }
+
+    /// Takes up a publish that the restored session has in flight: its end comes as
+    /// [`Event::Completed`], at this deadline at the latest. False: the session does not have it.
+    pub fn adopt(
+        &mut self,
+        packet_id: u16,
+        token: PublishToken,
+        (deadline, expires): (Option<Instant>, Option<Instant>),
+    ) -> bool {
+        if !self.session.outgoing.contains_key(&packet_id) {
+            return false;
+        }
+        let waiter = match deadline {
+            Some(deadline) => self.await_outcome(token, deadline, Awaited::Outgoing(packet_id)),
+            None => Waiter { token, due: None },
+        };
+        if let Some(outgoing) = self.session.outgoing.get_mut(&packet_id) {
+            outgoing.waiter = Some(waiter);
+            outgoing.expires = expires;
+        }
+        true
     }
 
     /// How a first transmission names its topic. A resend never depends on what this connection has
@@ -142,7 +190,7 @@ impl Client {
         &mut self,
         token: PublishToken,
         publication: Publication,
-        deadline: Instant,
+        (deadline, expires): (Instant, Option<Instant>),
     ) -> Result<(), String> {
         let full = self.waiting.len() >= bounds::WAITING_MAX
             || self.waiting_bytes + publication.payload.len() > bounds::WAITING_BYTES_MAX;
@@ -150,7 +198,7 @@ impl Client {
             return Err("too many publishes wait for the server".to_owned());
         }
         let waiter = self.await_outcome(token, deadline, Awaited::Waiting);
-        let waiting = Waiting { publication, waiter };
+        let waiting = Waiting { publication, waiter, expires };
         self.waiting_bytes += waiting.bytes();
         self.waiting.push_back(waiting);
         Ok(())
@@ -165,13 +213,15 @@ impl Client {
         self.last_serial += 1;
         let due = (deadline, self.last_serial);
         self.deadlines.insert(due, awaited);
-        Waiter { token, due }
+        Waiter { token, due: Some(due) }
     }
 
     /// Tells the outcome of a publish, if somebody still waits for it.
     pub(super) fn complete(&mut self, waiter: Option<Waiter>, outcome: PublishOutcome) {
         if let Some(Waiter { token, due }) = waiter {
-            self.deadlines.remove(&due);
+            if let Some(due) = due {
+                self.deadlines.remove(&due);
+            }
             self.event(Event::Completed { token, outcome });
         }
     }
@@ -215,8 +265,10 @@ impl Client {
         packet_id: u16,
         waiting: Waiting,
     ) -> Result<(), Fault> {
-        let Waiting { publication, waiter } = waiting;
-        self.deadlines.insert(waiter.due, Awaited::Outgoing(packet_id));
+        let Waiting { publication, waiter, expires } = waiting;
+        if let Some(due) = waiter.due {
+            self.deadlines.insert(due, Awaited::Outgoing(packet_id));
+        }
         let mut outgoing = Outgoing {
             order: self.session.next_order(),
             stage: Stage::Publish(publication),
@@ -227,9 +279,11 @@ impl Client {
             sending: Sending::Idle,
             waiter: Some(waiter),
             fatal: 0,
+            expires,
         };
         if self.persistent {
             outgoing.record = self.record(session::outgoing_change(packet_id, &outgoing));
+            self.event(Event::InFlight { token: waiter.token, packet_id });
         }
         self.session.outgoing.insert(packet_id, outgoing);
         self.send_outgoing(now, packet_id)
@@ -273,7 +327,13 @@ impl Client {
                 // MQTT-3.3.1-1: DUP says that it may have been sent before.
                 let dup = outgoing.is_known() && !planted(Bug::ResendWithoutDup)
                     || planted(Bug::DupOnFirstSend);
-                let publication = publication.clone();
+                if is_over(outgoing.expires, now) && !outgoing.left {
+                    self.abandon(now, packet_id, EXPIRED.to_owned());
+                    return Ok(());
+                }
+                let mut publication = publication.clone();
+                let expires = outgoing.expires;
+                Self::say_expiry(&mut publication, expires, now);
                 let size = match self.check_limits(&publication) {
                     Ok(size) => size,
                     Err(reason) => {
@@ -463,8 +523,14 @@ impl Client {
                 if outgoing.left || matches!(outgoing.sending, Sending::Given(_)) {
                     let waiter = outgoing.waiter.take();
                     self.complete(waiter, PublishOutcome::Uncertain(UNANSWERED.to_owned()));
+                } else if outgoing.expires.is_some_and(|expires| expires > now) {
+                    // Those behind it would overtake one that is taken back to be sent later.
+                    let waiter = outgoing.waiter.take();
+                    self.complete(waiter, PublishOutcome::Uncertain(STILL_THERE.to_owned()));
                 } else {
-                    self.retract(now, packet_id, NOT_IN_TIME.to_owned());
+                    let over = is_over(outgoing.expires, now);
+                    let why = if over { EXPIRED } else { NOT_IN_TIME };
+                    self.retract(now, packet_id, why.to_owned());
                     let result = self.pump(now);
                     self.fail_on_error(now, result);
                 }
@@ -480,7 +546,9 @@ impl Client {
         self.last_retraction = removal;
         let Some(Waiter { token, due }) = waiter else { return };
         // Its id may be another message's by then.
-        self.deadlines.remove(&due);
+        if let Some(due) = due {
+            self.deadlines.remove(&due);
+        }
         let waiter = self.await_outcome(token, now + bounds::REMOVAL_TIME, Awaited::Retracted);
         self.retracted.push_back(Retracted { removal, waiter, reason });
         self.complete_retracted();
@@ -517,7 +585,7 @@ impl Client {
     }
 
     fn drop_unremoved(&mut self, now: Instant) {
-        while let Some(retracted) = self.retracted.pop_front_if(|it| it.waiter.due.0 <= now) {
+        while let Some(retracted) = self.retracted.pop_front_if(|it| it.waiter.is_due(now)) {
             let text = format!("{}, {NOT_REMOVED}", retracted.reason);
             let outcome = PublishOutcome::Uncertain(text);
             self.complete(Some(retracted.waiter), outcome);
@@ -528,7 +596,7 @@ impl Client {
     fn drop_overdue(&mut self, now: Instant) {
         let mut overdue = vec![];
         self.waiting.retain(|waiting| {
-            let keep = waiting.waiter.due.0 > now;
+            let keep = !waiting.waiter.is_due(now);
             if !keep {
                 self.waiting_bytes -= waiting.bytes();
                 overdue.push(waiting.waiter);
@@ -544,7 +612,7 @@ impl Client {
     pub(super) fn fail_waiting(&mut self, reason: &str) {
         self.waiting_bytes = 0;
         for waiting in std::mem::take(&mut self.waiting) {
-            self.complete(Some(waiting.waiter), PublishOutcome::Failed(reason.to_owned()));
+            self.complete(Some(waiting.waiter), PublishOutcome::Unsent(reason.to_owned()));
         }
     }
 
@@ -558,7 +626,7 @@ impl Client {
         };
         for unsent in std::mem::take(&mut self.connection.unsent) {
             let outcome = match by {
-                EndedBy::Peer => PublishOutcome::Failed(CUT_OFF.to_owned()),
+                EndedBy::Peer => PublishOutcome::Unsent(CUT_OFF.to_owned()),
                 EndedBy::Fault | EndedBy::Request => PublishOutcome::Uncertain(CLOSING.to_owned()),
             };
             self.complete(unsent.waiter, outcome);
@@ -587,7 +655,7 @@ impl Client {
                 packet_id,
                 match left {
                     true => PublishOutcome::Uncertain(reason),
-                    false => PublishOutcome::Failed(reason),
+                    false => PublishOutcome::Unsent(reason),
                 },
             );
         }
@@ -596,6 +664,13 @@ impl Client {
     }
 }
 
+/// Whether the time in which it may leave is over.
+fn is_over(expires: Option<Instant>, now: Instant) -> bool {
+    expires.is_some_and(|expires| expires <= now)
+}
+
+const EXPIRED: &str = "it expired before it left";
+const STILL_THERE: &str = "it has not left in time, and the session will still send it";
 const NOT_IN_TIME: &str = "it did not leave in time";
 const SENT_BEFORE: &str = "but it was sent before, which may have happened";
 const WITHDRAWN: &str = "the connection ended before it left";

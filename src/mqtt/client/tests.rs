@@ -177,7 +177,7 @@ impl Harness {
     fn publish(&mut self, token: u64, topic: &str, level: u8) {
         let deadline = self.now + seconds(10);
         let (token, publication) = (PublishToken(token), publication(topic, level));
-        self.command(Command::Publish { token, publication, deadline });
+        self.command(Command::Publish { token, publication, deadline, expires: None });
     }
 
     /// Every transmit is taken at once, unless a test says otherwise.

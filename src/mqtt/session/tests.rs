@@ -31,6 +31,7 @@ fn outgoing(order: u64, stage: Stage) -> Outgoing {
         sending,
         waiter: None,
         fatal: 0,
+        expires: None,
     }
 }
 

@@ -111,7 +111,7 @@ fn a_message_that_has_left_does_not_expire() {
     let mut publication = publication("t", 2);
     publication.properties = Some(Box::new(properties));
     let (token, deadline) = (PublishToken(1), harness.now + seconds(1000));
-    harness.command(Command::Publish { token, publication, deadline });
+    harness.command(Command::Publish { token, publication, deadline, expires: None });
     harness.durable();
     harness.transmitted();
     let mut sent = harness.take_sent();

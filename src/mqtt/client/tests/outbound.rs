@@ -11,7 +11,9 @@ fn assert_failed(harness: &mut Harness, expected: &[u64], words: &str) {
     let outcomes = harness.outcomes();
     assert_eq!(outcomes.iter().map(|(token, _)| *token).collect::<Vec<_>>(), expected);
     for (_, outcome) in outcomes {
-        let PublishOutcome::Failed(reason) = outcome else { panic!("{outcome:?}") };
+        let (PublishOutcome::Failed(reason) | PublishOutcome::Unsent(reason)) = outcome else {
+            panic!("{outcome:?}")
+        };
         assert!(reason.contains(words), "{reason}");
     }
 }
@@ -138,7 +140,7 @@ fn what_cannot_be_published_fails_and_the_connection_stays() {
     message.payload = vec![0; 268_435_455].into();
     let deadline = harness.now + seconds(1);
     let token = PublishToken(1);
-    harness.command(Command::Publish { token, publication: message, deadline });
+    harness.command(Command::Publish { token, publication: message, deadline, expires: None });
     assert_failed(&mut harness, &[1], "larger");
     assert!(harness.take_sent().is_empty());
     assert!(harness.client.is_up());
@@ -174,7 +176,7 @@ fn bytes_that_the_transport_does_not_take_are_bounded() {
         let (token, deadline) = (PublishToken(number), harness.now + seconds(10));
         message.qos = Qos::from_level((number % 2) as u8).unwrap();
         let publication = message.clone();
-        harness.command(Command::Publish { token, publication, deadline });
+        harness.command(Command::Publish { token, publication, deadline, expires: None });
         failed += harness.outcomes().len();
     }
     assert!(harness.sent.len() < 18 * 1024 * 1024);
@@ -220,10 +222,14 @@ fn publish_and_pubrel_wait_for_their_records() {
     harness.publish(1, "t", 1);
     harness.publish(2, "t", 2);
     assert!(harness.take_sent().is_empty());
-    let [Event::Session { seq: first, .. }, Event::Session { seq: second, .. }] =
-        harness.events[..]
+    let [
+        Event::Session { seq: first, .. },
+        Event::InFlight { token: PublishToken(1), packet_id: 1 },
+        Event::Session { seq: second, .. },
+        Event::InFlight { token: PublishToken(2), packet_id: 2 },
+    ] = harness.events[..]
     else {
-        panic!()
+        panic!("{:?}", harness.events)
     };
     // What needs no record passes by.
     harness.publish(3, "t", 0);
@@ -263,7 +269,7 @@ fn what_was_taken_back_cannot_come_behind_later_messages_after_a_crash() {
     let publish_until = |harness: &mut Harness, token, deadline| {
         let publication = publication("t", 1);
         let token = PublishToken(token);
-        let command = Command::Publish { token, publication, deadline };
+        let command = Command::Publish { token, publication, deadline, expires: None };
         harness.client.handle_command(now, command);
         harness.drain();
     };

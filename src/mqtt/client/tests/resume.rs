@@ -144,8 +144,8 @@ fn a_clean_session_ends_with_its_connection() {
     harness.lose();
     let outcomes = harness.outcomes();
     assert!(matches!(outcomes[0], (1, PublishOutcome::Uncertain(_))));
-    assert!(matches!(outcomes[1], (2, PublishOutcome::Failed(_))));
-    assert!(matches!(outcomes[2], (3, PublishOutcome::Failed(_))));
+    assert!(matches!(outcomes[1], (2, PublishOutcome::Unsent(_))));
+    assert!(matches!(outcomes[2], (3, PublishOutcome::Unsent(_))));
     harness.reconnect(CONNACK);
     assert!(harness.take_sent().is_empty());
     harness.receive(&publish(0x34, 9));
@@ -318,7 +318,7 @@ fn a_publish_that_ends_every_connection_is_given_up() {
     let mut harness = resumable(persistent());
     let (token, publication) = (PublishToken(1), publication("t", 1));
     let deadline = harness.now + seconds(1);
-    harness.command(Command::Publish { token, publication, deadline });
+    harness.command(Command::Publish { token, publication, deadline, expires: None });
     harness.publish_durably(2, 1);
     harness.wait(seconds(1));
     assert!(matches!(harness.outcomes()[..], [(1, PublishOutcome::Uncertain(_))]));
@@ -354,7 +354,7 @@ fn a_publish_is_not_given_up_while_connections_last_or_somebody_waits() {
     let mut harness = resumable(ClientOptions { reconnect_max: seconds(1), ..persistent() });
     let (token, publication) = (PublishToken(1), publication("t", 1));
     let deadline = harness.now + seconds(1000);
-    harness.command(Command::Publish { token, publication, deadline });
+    harness.command(Command::Publish { token, publication, deadline, expires: None });
     harness.durable();
     for _ in 0..4 * bounds::FATAL_TIMES {
         harness.transmitted();

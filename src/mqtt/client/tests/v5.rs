@@ -4,6 +4,7 @@ use super::*;
 use crate::mqtt::packet::{PublishProperties, Will};
 
 mod authentication;
+mod expiry;
 mod limits;
 mod session;
 

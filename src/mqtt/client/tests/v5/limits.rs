@@ -151,7 +151,12 @@ fn what_the_server_does_not_take_fails_before_it_is_sent() {
     harness.publish(2, "a/long/topic/name", 0);
     let deadline = harness.now + seconds(10);
     let publication = Publication { retain: true, ..publication("t", 1) };
-    harness.command(Command::Publish { token: PublishToken(3), publication, deadline });
+    harness.command(Command::Publish {
+        token: PublishToken(3),
+        publication,
+        deadline,
+        expires: None,
+    });
     harness.publish(4, "t", 1);
     let outcomes = harness.outcomes();
     let words = ["above QoS 1", "23 bytes is larger than 20 bytes", "retains no messages"];

@@ -171,7 +171,7 @@ fn the_properties_of_a_publish_survive_a_restart() {
     let content_type = Some("x".to_owned());
     message.properties = Some(Box::new(PublishProperties { content_type, ..Default::default() }));
     let (token, deadline) = (PublishToken(1), harness.now + seconds(10));
-    harness.command(Command::Publish { token, publication: message, deadline });
+    harness.command(Command::Publish { token, publication: message, deadline, expires: None });
     harness.durable();
     assert_eq!(harness.take_sent()[..10], [0x32, 11, 0, 1, b't', 0, 1, 4, 0x03, 0]);
     let mut records = std::collections::BTreeMap::new();
