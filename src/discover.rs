@@ -172,7 +172,9 @@ impl Plan {
             let Some(samples) = topics.topics.get(*topic) else { continue };
             let survey = survey::survey(&samples.heard);
             let mut tags = Vec::new();
-            for leaf in &survey.leaves {
+            let paths: Vec<&[String]> = survey.leaves.iter().map(|leaf| &leaf.names[..]).collect();
+            let tag_names = names::tags(&name, &paths, &mut used);
+            for (leaf, tag_name) in survey.leaves.iter().zip(tag_names) {
                 let tag_type = match leaf.kind {
                     Kind::Null => {
                         let what = format!("{topic} {}", leaf.address);
@@ -191,7 +193,7 @@ impl Plan {
                     continue;
                 }
                 tags.push(PlannedTag {
-                    name: names::tag(&name, &leaf.names, &mut used),
+                    name: tag_name,
                     tag_type,
                     address: leaf.address.clone(),
                     when: leaf.when.clone(),

@@ -206,6 +206,7 @@ async fn hear(
     let mut attempts = line.servers.len();
     let heard = listen(line, stop, |heard| {
         match heard {
+            Heard::Tick => {}
             Heard::Up => {
                 was_up = true;
                 screen.say("connected, listening");

@@ -1,6 +1,6 @@
 //! Names that a person would give: short, readable, unique.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Levels that say nothing of the device.
 const GENERIC: [&str; 22] = [
@@ -62,26 +62,64 @@ pub(super) fn stations(topics: &[&str], used: &mut BTreeSet<String>) -> Vec<Stri
         .collect()
 }
 
-/// A name for a tag: the station, and as many names from the end of its path as make it unique.
-pub(super) fn tag(station: &str, names: &[String], used: &mut BTreeSet<String>) -> String {
-    let names: Vec<String> =
-        names.iter().map(|name| clean(name)).filter(|name| !name.is_empty()).collect();
-    let is_bare = names.first().is_some_and(|name| BARE.contains(&name.to_lowercase().as_str()));
-    let is_number = names.first().is_some_and(|name| name.bytes().all(|it| it.is_ascii_digit()));
-    let shortest = if (is_bare || is_number) && names.len() > 1 { 2 } else { 1 };
-    for count in shortest..=names.len().max(1) {
-        let mut own: Vec<&str> = names.iter().take(count).map(String::as_str).rev().collect();
-        if is_bare && own.len() > 1 {
-            own.pop();
+/// Names for the tags of a station: the station, and of each as many names from the end of its path as
+/// tell it from the others.
+pub(super) fn tags(station: &str, paths: &[&[String]], used: &mut BTreeSet<String>) -> Vec<String> {
+    let paths: Vec<Path> = paths.iter().map(|names| Path::of(names)).collect();
+    let mut counts: Vec<usize> = paths.iter().map(|path| path.shortest).collect();
+    loop {
+        let names: Vec<String> =
+            paths.iter().zip(&counts).map(|(path, count)| path.name(station, *count)).collect();
+        let mut known: BTreeMap<&str, usize> = BTreeMap::new();
+        for name in &names {
+            *known.entry(name).or_default() += 1;
         }
-        let name = format!("{station}.{}", own.join("."));
-        if !own.is_empty() && !used.contains(&name) {
-            used.insert(name.clone());
-            return name;
+        let mut longer = false;
+        for (position, path) in paths.iter().enumerate() {
+            let is_taken = known[names[position].as_str()] > 1 || used.contains(&names[position]);
+            if is_taken && counts[position] < path.names.len() {
+                counts[position] += 1;
+                longer = true;
+            }
+        }
+        if !longer {
+            return names.into_iter().map(|name| unique(name, "tag", used)).collect();
         }
     }
-    let own: Vec<&str> = names.iter().map(String::as_str).rev().collect();
-    unique(format!("{station}.{}", own.join(".")), "tag", used)
+}
+
+/// Where a value stands, by names; the last one first.
+struct Path {
+    names: Vec<String>,
+    /// The last one says nothing of itself.
+    is_bare: bool,
+    /// As many names are taken at least.
+    shortest: usize,
+}
+
+impl Path {
+    fn of(names: &[String]) -> Self {
+        let names: Vec<String> =
+            names.iter().map(|name| clean(name)).filter(|name| !name.is_empty()).collect();
+        let is_bare =
+            names.first().is_some_and(|name| BARE.contains(&name.to_lowercase().as_str()));
+        let is_number =
+            names.first().is_some_and(|name| name.bytes().all(|it| it.is_ascii_digit()));
+        let shortest = if (is_bare || is_number) && names.len() > 1 { 2 } else { 1 };
+        Self { names, is_bare, shortest }
+    }
+
+    fn name(&self, station: &str, count: usize) -> String {
+        let mut own: Vec<&str> = self.names.iter().take(count).map(String::as_str).rev().collect();
+        if self.is_bare && own.len() > 1 {
+            own.pop();
+        }
+        if own.is_empty() {
+            format!("{station}.value")
+        } else {
+            format!("{station}.{}", own.join("."))
+        }
+    }
 }
 
 fn is_generic(level: &str) -> bool {

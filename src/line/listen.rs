@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 
@@ -20,6 +21,8 @@ use crate::transport::{Progress, Transport};
 /// What is heard.
 #[derive(Clone, Copy, Debug)]
 pub enum Heard<'a> {
+    /// Some time has passed.
+    Tick,
     /// The line is connected.
     Up,
     /// A message.
@@ -36,6 +39,9 @@ pub enum Heard<'a> {
     /// The connection is lost, or could not be made; another attempt follows.
     Down(&'a str),
 }
+
+/// How often time passes.
+const TICK: Duration = Duration::from_millis(200);
 
 /// Listens on a line until `stop`, or until `hear` gives an error. The line's own identity is used as
 /// it stands in the configuration given, so its client id should be another one than the line's.
@@ -55,6 +61,8 @@ pub async fn listen(
     let mut link: Option<Transport> = None;
     let (mut inbound, mut outbound) = (BytesMut::new(), VecDeque::new());
     client.handle_command(clock::now(), Command::Connect);
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     tokio::pin!(stop);
     loop {
         while let Some(output) = client.poll_output() {
@@ -108,6 +116,7 @@ pub async fn listen(
                     client.handle_input(clock::now(), Input::Closed(why));
                 }
             },
+            _ = ticks.tick() => hear(Heard::Tick)?,
             () = sleep_until(wake) => client.handle_input(clock::now(), Input::Timeout),
         }
     }
