@@ -187,17 +187,20 @@ impl Lines {
         let (hub, aligned) = (Arc::clone(&self.hub), Arc::clone(aligned));
         let changing = spawn_blocking(move || hub.reconfigure(&aligned, prepared, clock::wall()));
         // Should it fail, the lines go on as before: they are not told to go.
-        let ports = changing.await.map_err(failed)?;
+        let (ports, before) = changing.await.map_err(failed)?;
         let mut going = Vec::with_capacity(ready.len());
         for (go, done) in ready {
             if go.send(()).is_ok() {
                 going.push(done);
             }
         }
+        let mut replaced = Vec::with_capacity(going.len());
         for done in going {
-            let _ = done.await;
+            replaced.extend(done.await);
         }
         tracing::debug!(paused = ?(clock::now() - begun), "the lines go on");
+        // Nobody waits for it.
+        drop(spawn_blocking(move || drop((before, replaced))));
         Ok(ports)
     }
 

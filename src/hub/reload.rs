@@ -34,6 +34,11 @@ pub struct Prepared {
     stored: Vec<Option<(u64, TagValue)>>,
 }
 
+/// What was in force before; to drop it may take a while.
+pub struct Replaced {
+    _setup: Arc<Setup>,
+}
+
 /// Why the configuration on disk is not in force.
 #[derive(Clone, Debug)]
 pub enum ConfigError {
@@ -108,7 +113,7 @@ impl Hub {
         aligned: &Aligned,
         prepared: Prepared,
         now: Timestamp,
-    ) -> Vec<LinePort> {
+    ) -> (Vec<LinePort>, Replaced) {
         let Aligned { config, diff } = aligned;
         let Prepared { mut next, ports, known, mut stored } = prepared;
         let mut state = lock(&self.state);
@@ -157,13 +162,13 @@ impl Hub {
         }
         next.since_seq = state.last_seq;
         let generation = next.generation;
-        self.setup.store(Arc::new(next));
+        let before = self.setup.swap(Arc::new(next));
         self.queue(state, commit, None);
         self.generation.send_replace(generation);
         for &station in &diff.stations.removed {
             self.drop_queued(station);
         }
-        ports
+        (ports, Replaced { _setup: before })
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::LineTask;
 use super::confirmation::{Held, Released};
-use super::stations::{OtherStations, subscriptions};
+use super::stations::{OtherStations, Replaced, subscriptions};
 use crate::clock;
 use crate::config::diff::Aligned;
 use crate::hub::LineCommand;
@@ -32,7 +32,7 @@ pub struct Reconfiguration {
     /// Says that the hub has the configuration too.
     go: oneshot::Receiver<()>,
     /// Hears when the line works by it.
-    done: oneshot::Sender<()>,
+    done: oneshot::Sender<Replaced>,
 }
 
 /// The other side of a [`Reconfiguration`], in the order of the steps.
@@ -41,8 +41,8 @@ pub struct Steps {
     pub ready: oneshot::Receiver<()>,
     /// It may go on. Dropped: as before.
     pub go: oneshot::Sender<()>,
-    /// It works by the other configuration.
-    pub done: oneshot::Receiver<()>,
+    /// It works by the other configuration; what it has no use for any more takes a while to drop.
+    pub done: oneshot::Receiver<Replaced>,
 }
 
 impl Reconfiguration {
@@ -89,7 +89,7 @@ impl LineTask {
         let Reconfiguration { line, stations, subscriptions, reconnect, done, .. } = other;
         let now = clock::now();
         self.perform();
-        self.stations.reconfigure(stations);
+        let replaced = self.stations.reconfigure(stations);
         let config = Arc::clone(self.stations.config());
         let of_line = &config.lines[line.0 as usize];
         if *self.config != *of_line {
@@ -116,7 +116,7 @@ impl LineTask {
         self.perform();
         tracing::debug!(line = %self.config.name, reconnect, "reconfigured");
         // Whoever waited may be gone.
-        let _ = done.send(());
+        let _ = done.send(replaced);
     }
 
     /// A message that awaited a confirmation which nobody can give any more: it goes where such a

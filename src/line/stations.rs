@@ -64,6 +64,14 @@ pub(super) struct OtherStations {
     plans: Vec<(StationId, StationPlan)>,
 }
 
+/// What a line has no use for any more.
+pub struct Replaced {
+    _plans: Vec<Planned>,
+    _router: Option<Router>,
+    _wills: Wills,
+    _config: Arc<Config>,
+}
+
 impl OtherStations {
     /// Takes a while.
     pub(super) fn compile(line: LineId, config: &Arc<Config>, diff: &Diff) -> Self {
@@ -97,19 +105,19 @@ impl Stations {
         }
     }
 
-    /// Maps by another configuration from here on. What is as it was stays.
-    pub(super) fn reconfigure(&mut self, others: OtherStations) {
+    /// Maps by another configuration from here on. What is as it was stays; what is replaced is given
+    /// back, because to drop it may take a while.
+    pub(super) fn reconfigure(&mut self, others: OtherStations) -> Replaced {
         let OtherStations { config, router, wills, affected, plans } = others;
-        for station in &affected {
-            self.plans.remove(station);
-        }
-        self.plans.extend(plans.into_iter().map(|(id, plan)| (id, plan.into())));
-        if let Some(router) = router {
-            self.router = router;
-        }
-        self.wills = wills;
         self.recent.reconfigure(self.line, &config, &affected);
-        self.config = config;
+        let replaced = Replaced {
+            _plans: affected.iter().filter_map(|station| self.plans.remove(station)).collect(),
+            _router: router.map(|router| std::mem::replace(&mut self.router, router)),
+            _wills: std::mem::replace(&mut self.wills, wills),
+            _config: std::mem::replace(&mut self.config, config),
+        };
+        self.plans.extend(plans.into_iter().map(|(id, plan)| (id, plan.into())));
+        replaced
     }
 
     /// What messages are mapped by.
