@@ -1,6 +1,7 @@
 //! Start, run and stop, in that order and its reverse.
 
 mod lines;
+mod worker;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -64,7 +65,8 @@ impl Daemon {
             writer::spawn(&hub).map_err(|error| format!("cannot start a thread: {error}"))?;
 
         let (stop_lines, lines_stop) = watch::channel(false);
-        let mut lines = Lines::new(Arc::clone(&hub), store, socket);
+        let no_thread = |error| format!("cannot start a thread: {error}");
+        let mut lines = Lines::new(Arc::clone(&hub), store, socket).map_err(no_thread)?;
         lines.start(ports, stored);
         let requests = hub.config_requests().ok_or("the hub is in use")?;
         let lines = tokio::spawn(lines.run(requests, lines_stop));

@@ -13,8 +13,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::JoinHandle;
 
+use super::worker::Worker;
 use crate::clock;
 use crate::config::diff::{Aligned, Summary, align};
 use crate::config::{self, Line};
@@ -34,6 +35,7 @@ pub(super) struct Lines {
     /// Given on the command line, whatever the files say.
     socket: Option<PathBuf>,
     running: BTreeMap<LineId, Running>,
+    worker: Worker,
 }
 
 /// A line at work.
@@ -44,8 +46,16 @@ struct Running {
 }
 
 impl Lines {
-    pub(super) fn new(hub: Arc<Hub>, store: Arc<Store>, socket: Option<PathBuf>) -> Self {
-        Self { hub, store, socket, running: BTreeMap::new() }
+    /// No line yet.
+    ///
+    /// # Errors
+    /// There is no thread to be had.
+    pub(super) fn new(
+        hub: Arc<Hub>,
+        store: Arc<Store>,
+        socket: Option<PathBuf>,
+    ) -> std::io::Result<Self> {
+        Ok(Self { hub, store, socket, running: BTreeMap::new(), worker: Worker::start()? })
     }
 
     /// Starts lines that continue what is stored of them.
@@ -120,7 +130,7 @@ impl Lines {
     async fn load(&self) -> Result<Aligned, ConfigError> {
         let old = self.hub.config();
         let socket = self.socket.clone();
-        let loading = spawn_blocking(move || {
+        let loading = self.worker.run(move || {
             let mut loaded = config::load(&old.path).map_err(ConfigError::Mistakes)?;
             if let Some(socket) = socket {
                 loaded.socket.path = socket;
@@ -144,7 +154,7 @@ impl Lines {
             self.running.keys().copied().filter(|line| !ended.contains(line)).collect();
         let (prepared, compiled) = {
             let (hub, aligned) = (Arc::clone(&self.hub), Arc::clone(&aligned));
-            let work = spawn_blocking(move || {
+            let work = self.worker.run(move || {
                 let compiled: Vec<(LineId, Reconfiguration, Steps)> = staying
                     .into_iter()
                     .map(|line| {
@@ -185,7 +195,7 @@ impl Lines {
             }
         }
         let (hub, aligned) = (Arc::clone(&self.hub), Arc::clone(aligned));
-        let changing = spawn_blocking(move || hub.reconfigure(&aligned, prepared, clock::wall()));
+        let changing = self.worker.run(move || hub.reconfigure(&aligned, prepared, clock::wall()));
         // Should it fail, the lines go on as before: they are not told to go.
         let (ports, before) = changing.await.map_err(failed)?;
         let mut going = Vec::with_capacity(ready.len());
@@ -199,8 +209,7 @@ impl Lines {
             replaced.extend(done.await);
         }
         tracing::debug!(paused = ?(clock::now() - begun), "the lines go on");
-        // Nobody waits for it.
-        drop(spawn_blocking(move || drop((before, replaced))));
+        self.worker.drop_later((before, replaced));
         Ok(ports)
     }
 
@@ -214,7 +223,7 @@ impl Lines {
             return Ok(());
         }
         let (hub, store) = (Arc::clone(&self.hub), Arc::clone(&self.store));
-        let made = spawn_blocking(move || {
+        let made = self.worker.run(move || {
             let config = hub.config();
             let made = ports.into_iter().map(|port| {
                 let mut stored = stored(&store, &config.lines[port.line.0 as usize]);
