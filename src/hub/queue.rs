@@ -17,7 +17,7 @@
 //! | `s` number of the write (8) | see `status` | the end of queued writes |
 //!
 //! Each of these changes in the one commit that makes it true, so that a crash at any moment leaves a write
-//! at exactly one place; `docs/decisions/0013-queued-writes.md` goes through the moments.
+//! at exactly one place; `docs/decisions/0016-queued-writes.md` goes through the moments.
 
 mod line;
 mod record;
