@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 use crate::harness::packet::{Packet, Publish};
 use crate::harness::{
     Config, Driver, FakeBroker, Link, ModelBroker, Mosquitto, Next, PATIENCE, Random, Socket,
-    eventually,
+    Subscriber, eventually,
 };
 
 /// A station `valve` with one OUT_VALUE that queues.
@@ -33,6 +33,14 @@ fn queue(socket: &mut Socket, name: &str, value: impl Into<Json>) -> u64 {
     assert_eq!(result["name"], name);
     assert!(result["error"].is_null() && result["elapsed_ms"].is_u64(), "{result}");
     result["write"].as_u64().expect("a number")
+}
+
+/// Starts the broker again, with somebody who listens before the driver is back.
+fn listening(driver: &Driver, broker: &mut Mosquitto, qos: u8) -> Subscriber {
+    driver.frozen(|| {
+        broker.start_again();
+        broker.subscribe("cmd/#", qos)
+    })
 }
 
 #[track_caller]
@@ -92,8 +100,7 @@ fn queued_writes_go_out_in_order_when_the_line_is_back() {
         assert_eq!(driver.station("valve")["queued_writes"], 30);
         assert_eq!(status(&driver, writes[0])["outcome"], "queued");
         let wakes = broker.port;
-        broker.start_again();
-        let live = broker.subscribe("cmd/#", 2);
+        let live = listening(&driver, &mut broker, 2);
         let received = live.wait_for(30);
         let payloads: Vec<String> = received.into_iter().map(|m| m.payload).collect();
         let all: Vec<String> = (1..=30).map(|value| value.to_string()).collect();
@@ -136,8 +143,7 @@ fn queued_writes_outlive_kills_with_their_order_and_numbers() {
         }
         assert!(writes.is_sorted_by(|one, next| one < next), "never reused: {writes:?}");
         assert_eq!(status(&driver, writes[0])["name"], "valve.value");
-        broker.start_again();
-        let live = broker.subscribe("cmd/#", 2);
+        let live = listening(&driver, &mut broker, 2);
         let received = live.wait_for(30);
         let payloads: Vec<String> = received.into_iter().map(|m| m.payload).collect();
         let all: Vec<String> = (1..=30).map(|value| value.to_string()).collect();
@@ -350,8 +356,7 @@ fn several_tags_of_one_request_are_one_document_and_have_a_number_each() {
     assert_ne!(numbers[0], numbers[1]);
     // A later document carries what is queued, and is frozen as it was written.
     queue(&mut socket, "doc.a", 3);
-    broker.start_again();
-    let live = broker.subscribe("cmd/#", 1);
+    let live = listening(&driver, &mut broker, 1);
     let received = live.wait_for(2);
     let documents: Vec<Json> =
         received.iter().map(|message| serde_json::from_str(&message.payload).unwrap()).collect();

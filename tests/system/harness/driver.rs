@@ -178,6 +178,14 @@ impl Driver {
         send_signal(id, name);
     }
 
+    /// Does something while the process stands still.
+    pub fn frozen<T>(&self, during: impl FnOnce() -> T) -> T {
+        self.signal("STOP");
+        let done = during();
+        self.signal("CONT");
+        done
+    }
+
     /// SIGTERM; how it ended.
     #[track_caller]
     pub fn terminate(&mut self) -> ExitStatus {
