@@ -106,7 +106,11 @@ impl Knobs {
             ping_interval: [0, 1, 3][random.usize(0..3)] * SECOND,
             reply_timeout: random.u64(1..=3) * SECOND,
             in_flight: [0, 1, 2, 5][random.usize(0..4)],
-            deadline: random.u64(1..=12) * SECOND,
+            // Short ones end while records are on their way to the disk.
+            deadline: match random.u8(0..3) {
+                0 => random.u64(2..=400) * MILLISECOND,
+                _ => random.u64(1..=12) * SECOND,
+            },
             faults_end: random.u64(5..=25) * SECOND,
             publish_pause: random.u64(1..=600) * MILLISECOND,
             message_pause: random.u64(1..=600) * MILLISECOND,

@@ -304,7 +304,9 @@ impl Client {
         outgoing.sending = Sending::Gated;
         let seq = if skips { self.durable } else { outgoing.record };
         let gated = Gated::Outgoing { packet_id, order: outgoing.order };
-        let seq = if self.is_behind_retraction(packet_id) { self.last_retraction } else { seq };
+        // Its own record first, always: what has left without one has an id that a restart gives away.
+        let behind = self.is_behind_retraction(packet_id);
+        let seq = if behind { seq.max(self.last_retraction) } else { seq };
         self.pass_gate(now, seq, gated)
     }
 

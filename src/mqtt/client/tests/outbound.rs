@@ -286,3 +286,28 @@ fn what_was_taken_back_cannot_come_behind_later_messages_after_a_crash() {
     assert_eq!(harness.take_sent(), [publish(0x32, 2), publish(0x32, 3)].concat());
     assert_failed(&mut harness, &[1], "in time");
 }
+
+#[test]
+fn a_message_behind_one_that_was_taken_back_waits_for_its_own_record_too() {
+    for qos in 1..=2 {
+        let mut harness = Harness::up(persistent());
+        harness.durable();
+        let now = harness.now;
+        let publish_until = |harness: &mut Harness, token, deadline| {
+            let publication = publication("t", qos);
+            let token = PublishToken(token);
+            let command = Command::Publish { token, publication, deadline, expires: None };
+            harness.client.handle_command(now, command);
+            harness.drain();
+        };
+        publish_until(&mut harness, 1, now + seconds(1));
+        harness.wait(seconds(1));
+        let removal = harness.client.last_seq;
+        publish_until(&mut harness, 2, now + seconds(60));
+        harness.input(Input::Durable(removal));
+        // A crash would free its identifier for another message.
+        assert!(harness.take_sent().is_empty(), "QoS {qos}");
+        harness.durable();
+        assert_eq!(harness.take_sent(), publish(if qos == 1 { 0x32 } else { 0x34 }, 2));
+    }
+}
