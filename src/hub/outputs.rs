@@ -393,7 +393,11 @@ impl Hub {
         let carries = composed.carries;
         let carried = None;
         let kept = Kept::No;
-        if station.queues_writes && !cyclic {
+        let link = self.link(station.line);
+        let is_up = || matches!(lock(&link.status).state, LineState::Up | LineState::Error);
+        // One that used to queue may have writes that go out first.
+        let queues = station.queues_writes || (self.is_queueing(station_id) && is_up());
+        if queues && !cyclic {
             let message = Message {
                 topic,
                 payload: composed.payload.into(),
@@ -408,12 +412,11 @@ impl Hub {
                 UnderWay { number, cyclic, values, carries, waiters, carried, kept, message }
             });
         }
-        let link = self.link(station.line);
         let down = || {
             let name = &config.lines[station.line.0 as usize].name;
             WriteError::new(WriteError::LINE_DOWN, format!("line `{name}` is not connected"))
         };
-        if !matches!(lock(&link.status).state, LineState::Up | LineState::Error) {
+        if !is_up() {
             return Err(down());
         }
         let number = self.queued.next_number();
@@ -488,6 +491,17 @@ impl StationOutputs {
     pub(super) fn get_mut(&mut self, number: u64) -> Option<&mut UnderWay> {
         let position = self.position(number)?;
         self.under_way.get_mut(position)
+    }
+
+    /// Takes a publication out.
+    pub(super) fn remove(&mut self, number: u64) -> Option<UnderWay> {
+        self.under_way.remove(self.position(number)?)
+    }
+
+    /// Puts a publication at the place that its number has.
+    pub(super) fn insert(&mut self, one: UnderWay) {
+        let place = self.under_way.partition_point(|other| other.number < one.number);
+        self.under_way.insert(place, one);
     }
 
     /// What a tag is in the next payload; `None`: it was never written.

@@ -20,6 +20,7 @@
 //! at exactly one place; `docs/decisions/0016-queued-writes.md` goes through the moments.
 
 mod line;
+mod moved;
 mod record;
 mod recover;
 mod status;
@@ -34,6 +35,7 @@ use self::line::{Entry, LineQueue, Waits};
 pub(super) use self::record::Message;
 pub use self::record::PacketIds;
 use self::record::{Place, Record, Writes};
+use self::recover::left_of;
 use self::status::Statuses;
 pub use self::status::{Told, WriteStatus};
 use super::outputs::{Kept, StationOutputs, UnderWay, Waiter};
@@ -226,6 +228,8 @@ impl Hub {
         } else {
             self.store_now(publish.station, one);
         }
+        drop(outputs);
+        self.rehome(publish.station);
     }
 
     /// The line ends, and its session goes on with this publication when it begins anew, in this process or
@@ -276,7 +280,13 @@ impl Hub {
         under_way: impl FnOnce(u64, Arc<Message>) -> UnderWay,
     ) -> Result<(), WriteError> {
         let now = clock::now();
-        let line = self.config().stations[station_id.0 as usize].line;
+        let config = self.config();
+        // Whoever asks again asks its successor.
+        if config.is_retired_station(station_id) {
+            let why = "its station was changed by a reload meanwhile: try again";
+            return Err(WriteError::new(WriteError::BUSY, why));
+        }
+        let line = config.stations[station_id.0 as usize].line;
         let message = Arc::new(message);
         let expires = message.expiry.and_then(|expiry| now.checked_add(expiry));
         let cell = self.line_queue(line);
@@ -319,17 +329,6 @@ impl Hub {
     /// What is known of a queued write; `None`: no write had this number, or it ended long ago.
     pub fn write_status(&self, write: u64) -> Option<WriteStatus> {
         lock(&self.queued.statuses).get(write, clock::wall())
-    }
-
-    /// A station is not configured any more: what waits for it has failed.
-    pub(super) fn drop_queued(&self, station: StationId) {
-        let station_name = Arc::clone(&self.config().stations[station.0 as usize].name);
-        let line = self.config().stations[station.0 as usize].line;
-        let dropped = lock(&self.line_queue(line).queue).remove_all(station);
-        for number in dropped {
-            tracing::warn!(station = %station_name, "a queued write is dropped: its station is gone");
-            self.end_unsent(station, number, "its station is not configured any more");
-        }
     }
 
     /// A station was switched: its writes wait while it is not on.

@@ -116,6 +116,13 @@ impl Hub {
     ) -> (Vec<LinePort>, Replaced) {
         let Aligned { config, diff } = aligned;
         let Prepared { mut next, ports, known, mut stored } = prepared;
+        // Nobody writes to a station that is moved until what waits for it has been moved, too.
+        let moved = diff.stations.replaced.iter();
+        let moved: Vec<_> = moved
+            .map(|&(before, id)| (before, id, Arc::clone(&next.stations[id.0 as usize].outputs)))
+            .collect();
+        let moved: Vec<_> =
+            moved.iter().map(|(before, id, outputs)| (*before, *id, lock(outputs))).collect();
         let mut state = lock(&self.state);
         let mut commit = Commit::default();
         for id in diff.tags.ended() {
@@ -165,6 +172,9 @@ impl Hub {
         let before = self.setup.swap(Arc::new(next));
         self.queue(state, commit, None);
         self.generation.send_replace(generation);
+        for (before, station, mut outputs) in moved {
+            self.move_queued(before, station, &mut outputs);
+        }
         for &station in &diff.stations.removed {
             self.drop_queued(station);
         }

@@ -49,7 +49,7 @@ pub(super) struct LineLink {
 pub(super) struct StationCell {
     pub(super) status: Mutex<StationStatus>,
     /// What it publishes; locked before the hub's state, never after it.
-    pub(super) outputs: Mutex<StationOutputs>,
+    pub(super) outputs: Arc<Mutex<StationOutputs>>,
 }
 
 impl LineLink {
@@ -67,7 +67,14 @@ impl LineLink {
 impl StationCell {
     fn new(mode: StationMode) -> Arc<Self> {
         let status = Mutex::new(StationStatus::new(mode));
-        Arc::new(Self { status, outputs: Mutex::default() })
+        Arc::new(Self { status, outputs: Arc::default() })
+    }
+
+    /// One that begins; what the session of its line still has of an earlier time under its id ends here.
+    fn begun(mode: StationMode, earlier: Option<&Arc<Self>>) -> Arc<Self> {
+        let outputs = earlier.map(|earlier| Arc::clone(&earlier.outputs)).unwrap_or_default();
+        let status = Mutex::new(StationStatus::new(mode));
+        Arc::new(Self { status, outputs })
     }
 }
 
@@ -113,11 +120,13 @@ impl Setup {
         let mut stations = self.stations.clone();
         for &id in &diff.stations.added {
             let mode = modes.get(&*config.stations[id.0 as usize].name).copied();
-            place(&mut stations, id.0, StationCell::new(mode.unwrap_or_default()));
+            let begun = StationCell::begun(mode.unwrap_or_default(), stations.get(id.0 as usize));
+            place(&mut stations, id.0, begun);
         }
         for &(before, id) in &diff.stations.replaced {
             let mode = lock(&self.stations[before.0 as usize].status).mode;
-            place(&mut stations, id.0, StationCell::new(mode));
+            let begun = StationCell::begun(mode, stations.get(id.0 as usize));
+            place(&mut stations, id.0, begun);
         }
         let same_names = diff.tags.begun().chain(diff.tags.ended()).next().is_none();
         let names = match same_names {

@@ -403,6 +403,96 @@ fn a_station_that_is_switched_off_keeps_its_queued_writes() {
     driver.has("valve.value", 1, "ok");
 }
 
+/// Two lines; `valve` is on the one named.
+fn two_lines(ports: &[(&str, u16)], line: &str, station: &str) -> Config {
+    let config = ports.iter().fold(Config::new(), |config, (name, port)| {
+        config.line_named(name, *port, "publish_qos = 1")
+    });
+    let stations = format!(
+        "[[station]]\nname = \"valve\"\nline = \"{line}\"\naddress = \"status/valve\"\nout_topic = \"cmd/valve\"\n{station}\n"
+    );
+    config.stations(&stations).tags("valve.value,valve,Co,OUT_VALUE")
+}
+
+#[test]
+fn queued_writes_go_with_their_station_to_another_line() {
+    let mut old = Mosquitto::start();
+    let new = Mosquitto::start();
+    let queues = "write_when_offline = \"queue\"";
+    let ports = [("old", old.port), ("new", new.port)];
+    // With the line that it comes from, and without it.
+    for rest in [&ports[..], &ports[1..]] {
+        let driver = Driver::start(&two_lines(&ports, "old", queues));
+        driver.line_is("old", "up");
+        old.stop();
+        driver.line_is("old", "connecting");
+        driver.line_is("new", "up");
+        let mut socket = driver.socket();
+        let writes: Vec<u64> =
+            (1..=3).map(|value| queue(&mut socket, "valve.value", value)).collect();
+        let live = new.subscribe("cmd/#", 2);
+        two_lines(rest, "new", queues).write(driver.folder());
+        driver.call("config.reload", json!({}));
+        let last = driver.write("valve.value", 4);
+        assert!(["completed", "queued"].contains(&last["outcome"].as_str().unwrap()), "{last}");
+        let payloads: Vec<String> =
+            live.wait_for(4).into_iter().map(|message| message.payload).collect();
+        assert_eq!(payloads, ["1", "2", "3", "4"]);
+        for write in writes {
+            let told = socket.notification_within(PATIENCE).expect("an end");
+            assert_eq!(
+                (&told["method"], &told["params"]["write"]),
+                (&json!("write.finished"), &json!(write))
+            );
+            ends(&driver, write, "completed");
+        }
+        driver.has("valve.value", 4, "ok");
+        old.start_again();
+        let stray = old.subscribe("cmd/#", 2);
+        old.publish("cmd/last", "last", 1);
+        let stray: Vec<String> =
+            stray.wait_for(1).into_iter().map(|message| message.payload).collect();
+        assert_eq!(stray, ["last"], "nothing of it goes to the line before");
+        assert_eq!(driver.station("valve")["queued_writes"], 0);
+    }
+}
+
+#[test]
+fn queued_writes_end_when_their_station_goes_and_go_on_when_it_queues_no_more() {
+    let broker = FakeBroker::start();
+    let ports = [("plant", broker.port)];
+    let config = |queues| two_lines(&ports, "plant", queues);
+    let queues = "write_when_offline = \"queue\"";
+    let driver = Driver::start(&config(queues));
+    let mut socket = driver.socket();
+    let dropped = queue(&mut socket, "valve.value", 1);
+    Config::new()
+        .line(broker.port, "publish_qos = 1")
+        .station("other", "status/other", "")
+        .tags("other.in,other,TxtI,IN_DATA")
+        .write(driver.folder());
+    driver.call("config.reload", json!({}));
+    let ended = ends(&driver, dropped, "failed");
+    assert!(ended["error"]["message"].as_str().unwrap().contains("not configured"), "{ended}");
+    config(queues).write(driver.folder());
+    driver.call("config.reload", json!({}));
+    let kept = queue(&mut socket, "valve.value", 2);
+    config("").write(driver.folder());
+    driver.call("config.reload", json!({}));
+    assert_eq!(driver.write("valve.value", 3)["error"]["code"], -32004, "it queues no more");
+    let mut link = live_session(&broker, false);
+    let first = link.expect_publish();
+    assert_eq!(first.payload, b"2");
+    link.send(&Packet::Puback(first.id));
+    ends(&driver, kept, "completed");
+    let writes = json!([{ "name": "valve.value", "value": 4 }]);
+    socket.request("tag.write", json!({ "writes": writes }));
+    let next = link.expect_publish();
+    assert_eq!(next.payload, b"4");
+    link.send(&Packet::Puback(next.id));
+    driver.has("valve.value", 4, "ok");
+}
+
 #[test]
 fn an_orderly_end_leaves_queued_and_unfinished_writes_to_the_next_process() {
     let broker = FakeBroker::start();

@@ -195,7 +195,7 @@ impl Hub {
 }
 
 /// What is left of an expiry. A clock that was set back does not lengthen it.
-fn left_of(expiry: Duration, written: Timestamp, wall: Timestamp) -> Duration {
+pub(super) fn left_of(expiry: Duration, written: Timestamp, wall: Timestamp) -> Duration {
     let passed = Duration::try_from(wall.duration_since(written)).unwrap_or_default();
     expiry.saturating_sub(passed)
 }
