@@ -129,6 +129,12 @@ impl Subscription {
             }
         }
         let present = TagSet::new(&tags);
+        // What a tag was before a reload moved it or gave it another type has changes of its name, too.
+        let former = hub.former_tags().into_iter();
+        let former: Vec<TagId> =
+            former.filter(|(_, tag)| present.contains(*tag)).map(|(former, _)| former).collect();
+        let mut wanted = present.clone();
+        wanted.extend(&TagSet::new(&former));
         // By place, and each once, however many patterns name it.
         tags.sort_unstable();
         tags.dedup();
@@ -151,7 +157,7 @@ impl Subscription {
             hub: Arc::clone(hub),
             names,
             generation,
-            wanted: present.clone(),
+            wanted,
             present,
             told: None,
             first,

@@ -289,6 +289,11 @@ impl Hub {
         self.setup().names.ever(name)
     }
 
+    /// Tags that a reload has left behind, each with the tag that has its name.
+    pub fn former_tags(&self) -> Vec<(TagId, TagId)> {
+        self.setup().names.former().to_vec()
+    }
+
     /// Tags whose names match a pattern (`*`, `?`), in name order, from after a name.
     pub fn tags_matching(&self, pattern: &str) -> Vec<TagId> {
         self.setup().names.matching(pattern, None).collect()

@@ -13,6 +13,8 @@ pub(super) struct NameIndex {
     ordered: Vec<(Arc<str>, TagId)>,
     /// Names that no tag has any more.
     retired: FxHashMap<Arc<str>, TagId>,
+    /// Tags that had the name of one that there is, and that one.
+    former: Vec<(TagId, TagId)>,
 }
 
 impl NameIndex {
@@ -22,16 +24,25 @@ impl NameIndex {
         let exact: FxHashMap<_, _> = ordered.iter().cloned().collect();
         ordered.sort_unstable();
         let all = (0u32..).map(TagId).zip(&config.tags);
-        let retired = all
-            .filter(|(id, tag)| config.is_retired_tag(*id) && !exact.contains_key(&tag.name))
-            .map(|(id, tag)| (Arc::clone(&tag.name), id))
-            .collect();
-        Self { exact, ordered, retired }
+        let mut former = Vec::new();
+        let mut retired = FxHashMap::default();
+        for (id, tag) in all.filter(|(id, _)| config.is_retired_tag(*id)) {
+            match exact.get(&tag.name) {
+                Some(&successor) => former.push((id, successor)),
+                None => drop(retired.insert(Arc::clone(&tag.name), id)),
+            }
+        }
+        Self { exact, ordered, retired, former }
     }
 
     /// A tag of this name that there is, or was.
     pub(super) fn ever(&self, name: &str) -> Option<TagId> {
         self.exact(name).or_else(|| self.retired.get(name).copied())
+    }
+
+    /// Tags that had the name of one that there is, and that one.
+    pub(super) fn former(&self) -> &[(TagId, TagId)] {
+        &self.former
     }
 
     pub(super) fn exact(&self, name: &str) -> Option<TagId> {

@@ -5,7 +5,9 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use crate::harness::packet::{Packet, publish};
-use crate::harness::{Changes, Config, Driver, FakeBroker, ModelBroker, Mosquitto, eventually};
+use crate::harness::{
+    Changes, Config, Driver, FakeBroker, ModelBroker, Mosquitto, PATIENCE, eventually,
+};
 
 fn pump(config: Config, tags: &str) -> Config {
     config.station("pump", "plant/pump", "payload_type = \"json\"").tags(tags)
@@ -256,6 +258,41 @@ fn the_order_of_messages_is_kept_while_the_configuration_changes() {
     let wrong = numbers.zip(1..).find(|(number, expected): &(usize, usize)| number != expected);
     assert_eq!((wrong, changes.all.len()), (None, COUNT));
     assert_eq!(driver.line("plant")["counters"]["connects"], 1);
+}
+
+#[test]
+fn a_consumer_that_comes_back_misses_nothing_of_a_tag_that_was_moved_or_retyped() {
+    let broker = Mosquitto::start();
+    let config = |line: &str, tag_type: &str| {
+        let station = format!(
+            "[[station]]\nname = \"pump\"\nline = \"{line}\"\naddress = \"plant/pump\"\npayload_type = \"json\"\n"
+        );
+        let lines = Config::new().line_named("one", broker.port, "");
+        let lines = lines.line_named("two", broker.port, "").stations(&station);
+        lines.tags(&format!("pump.speed,pump,{tag_type},JA=speed"))
+    };
+    for other in [config("two", "TxtI"), config("one", "Ai")] {
+        let driver = Driver::start(&config("one", "TxtI"));
+        driver.line_is("one", "up");
+        let names = json!(["pump.speed"]);
+        let place = driver.call("tag.subscribe", json!({ "names": names }))["token"].take();
+        for speed in 1..=3 {
+            broker.publish("plant/pump", &format!("{{\"speed\":{speed}}}"), 1);
+        }
+        driver.has("pump.speed", "3", "ok");
+        driver.durable();
+        reload(&driver, &other);
+        let mut socket = driver.socket();
+        socket.call("tag.subscribe", json!({ "names": names, "after": place }));
+        let mut values = Vec::new();
+        while values.len() < 4 {
+            let mut told = socket.notification_within(PATIENCE).expect("what it has missed");
+            assert_eq!(told["method"], "tag.changed", "{told}");
+            let changes = told["params"]["changes"].take();
+            values.extend(changes.as_array().unwrap().iter().map(|change| change["value"].clone()));
+        }
+        assert_eq!(values[..3], [json!("1"), json!("2"), json!("3")]);
+    }
 }
 
 #[test]
