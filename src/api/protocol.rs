@@ -1,6 +1,6 @@
 //! PURE: requests as they come in, answers and notifications as they go out.
 
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -246,36 +246,62 @@ fn present<'de, D: serde::Deserializer<'de>>(
     Box::<RawValue>::deserialize(deserializer).map(Some)
 }
 
-/// Reads one line. The error is answered with `id` null.
+/// Reads one line. The error is answered with `id` null: it could not be read.
 pub fn parse_request(line: &[u8]) -> Result<Request, RpcError> {
-    let envelope: Envelope = serde_json::from_slice(line).map_err(|error| {
-        if error.is_data() {
-            RpcError::new(
-                RpcError::INVALID_REQUEST,
-                format!("not a JSON-RPC 2.0 request object: {error}"),
-            )
-        } else {
-            RpcError::new(RpcError::PARSE, format!("not JSON: {error}"))
+    let envelope: Envelope = match serde_json::from_slice(line) {
+        Ok(envelope) => envelope,
+        Err(error) if error.is_data() => {
+            // What follows the place that does not fit may be no JSON.
+            if let Err(error) = serde_json::from_slice::<IgnoredAny>(line) {
+                return Err(not_json(&error));
+            }
+            return refused(id_of(line), format!("not a JSON-RPC 2.0 request object: {error}"));
         }
-    })?;
+        Err(error) => return Err(not_json(&error)),
+    };
     // serde would take an array for the object.
-    if !line.trim_ascii_start().starts_with(b"{") {
-        let message = "not an object; batches are not part of this protocol";
-        return Err(RpcError::new(RpcError::INVALID_REQUEST, message));
+    if !is_object(line) {
+        return refused(None, "not an object; batches are not part of this protocol");
     }
     if envelope.jsonrpc != "2.0" {
-        return Err(RpcError::new(RpcError::INVALID_REQUEST, "`jsonrpc` is not \"2.0\""));
+        return refused(envelope.id, "`jsonrpc` is not \"2.0\"");
     }
-    if let Some(id) = &envelope.id
-        && id.get().starts_with(['{', '[', 't', 'f'])
-    {
-        return Err(RpcError::new(
-            RpcError::INVALID_REQUEST,
-            "`id` is neither a string nor a number nor null",
-        ));
+    if envelope.id.as_deref().is_some_and(|id| !is_id(id)) {
+        return refused(None, "`id` is neither a string nor a number nor null");
     }
     let call = parse_call(&envelope.method, envelope.params.as_deref());
     Ok(Request { id: envelope.id, call })
+}
+
+fn not_json(error: &serde_json::Error) -> RpcError {
+    RpcError::new(RpcError::PARSE, format!("not JSON: {error}"))
+}
+
+/// An answer to what is no request, also when it has no `id`.
+fn refused(id: Option<Box<RawValue>>, why: impl Into<String>) -> Result<Request, RpcError> {
+    let error = RpcError::new(RpcError::INVALID_REQUEST, why);
+    match id.filter(|id| is_id(id)) {
+        Some(id) => Ok(Request { id: Some(id), call: Err(error) }),
+        None => Err(error),
+    }
+}
+
+/// The `id` of an object that is no request.
+fn id_of(line: &[u8]) -> Option<Box<RawValue>> {
+    #[derive(Deserialize)]
+    struct Identified {
+        id: Box<RawValue>,
+    }
+    let found = is_object(line).then(|| serde_json::from_slice::<Identified>(line))?;
+    found.ok().map(|found| found.id)
+}
+
+fn is_object(json: &[u8]) -> bool {
+    json.trim_ascii_start().starts_with(b"{")
+}
+
+fn is_id(id: &RawValue) -> bool {
+    !id.get().starts_with(['{', '[', 't', 'f'])
 }
 
 fn parse_call(method: &str, params: Option<&RawValue>) -> Result<Call, RpcError> {
@@ -285,18 +311,25 @@ fn parse_call(method: &str, params: Option<&RawValue>) -> Result<Call, RpcError>
         "tag.write" => parse_params(method, params).map(Call::Write),
         "tag.subscribe" => parse_params(method, params).map(Call::Subscribe),
         "tag.unsubscribe" => parse_params(method, params).map(Call::Unsubscribe),
-        "line.list" => Ok(Call::LineList),
-        "station.list" => Ok(Call::StationList),
-        "process.status" => Ok(Call::ProcessStatus),
+        "line.list" => without_params(method, params, Call::LineList),
+        "station.list" => without_params(method, params, Call::StationList),
+        "process.status" => without_params(method, params, Call::ProcessStatus),
         "station.set" => parse_params(method, params).map(Call::StationSet),
         "tag.explain" => parse_params(method, params).map(Call::Explain),
-        "config.reload" => Ok(Call::Reload),
-        "config.check" => Ok(Call::ConfigCheck),
+        "config.reload" => without_params(method, params, Call::Reload),
+        "config.check" => without_params(method, params, Call::ConfigCheck),
         "message.tap" => parse_params(method, params).map(Call::Tap),
         "message.untap" => parse_params(method, params).map(Call::Untap),
         "write.status" => parse_params(method, params).map(Call::WriteStatus),
         _ => Err(RpcError::new(RpcError::NO_SUCH_METHOD, format!("there is no method `{method}`"))),
     }
+}
+
+fn without_params(method: &str, params: Option<&RawValue>, call: Call) -> Result<Call, RpcError> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Nothing {}
+    parse_params::<Nothing>(method, params).map(|Nothing {}| call)
 }
 
 fn parse_params<T: DeserializeOwned>(
@@ -305,8 +338,15 @@ fn parse_params<T: DeserializeOwned>(
 ) -> Result<T, RpcError> {
     let text = match params.map(RawValue::get) {
         None | Some("null") => "{}",
+        // Many clients write an empty list where there is nothing to say.
+        Some(text) if text.strip_prefix('[').is_some_and(|rest| rest.trim_ascii() == "]") => "{}",
         Some(text) => text,
     };
+    // serde would take an array for the object.
+    if text.starts_with('[') {
+        let why = format!("parameters of `{method}`: they have names, so write an object");
+        return Err(RpcError::new(RpcError::INVALID_PARAMS, why));
+    }
     serde_json::from_str(text).map_err(|error| {
         RpcError::new(RpcError::INVALID_PARAMS, format!("parameters of `{method}`: {error}"))
     })
@@ -456,6 +496,49 @@ mod tests {
             error_of(r#"{"jsonrpc":"2.0","id":3,"method":"tag.read","params":{"name":"a"}}"#);
         assert_eq!(code, RpcError::INVALID_PARAMS);
         assert!(message.contains("unknown field `name`"), "{message}");
+    }
+
+    #[test]
+    fn what_is_no_request_is_answered_under_its_id_where_that_can_be_read() {
+        for (line, id) in [
+            (r#"{"jsonrpc":"2.0","id":3}"#, Some("3")),
+            (r#"{"jsonrpc":"2.0","method":7,"id":"x"}"#, Some("\"x\"")),
+            (r#"{"id":3,"method":"line.list"}"#, Some("3")),
+            (r#"{"jsonrpc":"1.0","id":3,"method":"line.list"}"#, Some("3")),
+            (r#"{"jsonrpc":"2.0","id":[3],"method":7}"#, None),
+            (r#"{"jsonrpc":"2.0","id":3,"id":4,"method":"line.list"}"#, None),
+            (r#"{"jsonrpc":"2.0","method":7}"#, None),
+            (r#"[{"jsonrpc":"2.0","id":3,"method":"line.list"}]"#, None),
+        ] {
+            let (found, code, _) = error_of(line);
+            assert_eq!((found.as_deref(), code), (id, RpcError::INVALID_REQUEST), "{line}");
+        }
+        for line in [r#"[{"jsonrpc":"2.0"},{"#, r#"{"jsonrpc":2,"#, &"[".repeat(100_000)] {
+            let (id, code, _) = error_of(line);
+            assert_eq!((id, code), (None, RpcError::PARSE));
+        }
+    }
+
+    #[test]
+    fn parameters_have_names_that_the_method_knows() {
+        let call = |method: &str, params: &str| {
+            let line =
+                format!(r#"{{"jsonrpc":"2.0","id":3,"method":"{method}","params":{params}}}"#);
+            parse_request(line.as_bytes()).unwrap().call.map(drop).map_err(|error| error.code)
+        };
+        for method in
+            ["line.list", "station.list", "process.status", "config.reload", "config.check"]
+        {
+            for nothing in ["null", "{}", "[]", "[ ]"] {
+                assert_eq!(call(method, nothing), Ok(()), "{method} {nothing}");
+            }
+            for wrong in [r#"{"apply":false}"#, "[1]", "7", r#""x""#] {
+                assert_eq!(call(method, wrong), Err(RpcError::INVALID_PARAMS), "{method} {wrong}");
+            }
+        }
+        assert_eq!(call("tag.browse", "[]"), Ok(()));
+        assert_eq!(call("tag.read", r#"[["a"]]"#), Err(RpcError::INVALID_PARAMS));
+        assert_eq!(call("station.set", r#"["pump","off"]"#), Err(RpcError::INVALID_PARAMS));
     }
 
     #[test]

@@ -48,6 +48,13 @@ pub(super) struct Global {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Run the process until SIGTERM or Ctrl-C
+    #[command(after_help = "\
+SIGTERM and Ctrl-C end it in order, SIGHUP loads the configuration again.
+
+Examples:
+  tagline run
+  tagline --config /etc/tagline run
+  tagline --log debug run")]
     Run,
     /// Show everything at work: embedded broker, simulated plant, the shipped configuration
     #[cfg(feature = "demo")]
@@ -119,9 +126,18 @@ Examples:
   tagline --json discover --line plant --out found | jq '.stations[].name'")]
     Discover(Box<Discover>),
     /// Make a configuration of another system's address list
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  tagline import d2000 --help"
+    )]
     Import(Import),
     /// Print the state of the process, its lines and its stations
+    #[command(after_help = "\
+Examples:
+  tagline status
+  tagline --json status | jq '.lines[] | {name, state}'")]
     Status,
     /// Load the configuration again and put it in force, while everything runs
     #[command(after_help = "\
