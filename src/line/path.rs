@@ -35,8 +35,10 @@ pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 /// Different failures remembered as said; then all may be said again.
 const FAILURES_SAID_MAX: usize = 64;
 
-/// Outgoing bytes beyond which nothing more is read: the peer does not take our acknowledgements.
-const OUTBOUND_BYTES_MAX: usize = 4 << 20;
+/// Unsent answers, in bytes, beyond which nothing more is read: the peer does not take our
+/// acknowledgements. Publications do not count: a peer that writes before it reads would wait for us
+/// while we wait for it.
+const UNSENT_ANSWERS_MAX: u64 = 4 << 20;
 
 /// One connection at work.
 pub(super) struct Path {
@@ -48,7 +50,6 @@ pub(super) struct Path {
     pub(super) link: Link,
     inbound: BytesMut,
     pub(super) outbound: VecDeque<Bytes>,
-    pub(super) outbound_bytes: usize,
     /// Failed attempts that the log has, each server and cause once until the path is up.
     failures_said: BTreeSet<(String, String)>,
     /// Ends when the open connection is to be replaced.
@@ -85,7 +86,6 @@ impl Path {
             link: Link::Closed,
             inbound: BytesMut::new(),
             outbound: VecDeque::new(),
-            outbound_bytes: 0,
             failures_said: BTreeSet::new(),
             renewal: None,
             renew: Renew::No,
@@ -225,7 +225,7 @@ impl Path {
 
     /// The next thing that happens outside. Cancel-safe.
     pub(super) async fn event(&mut self, read: bool) -> PathEvent {
-        let read = read && self.outbound_bytes <= OUTBOUND_BYTES_MAX;
+        let read = read && self.client.unsent_answers() <= UNSENT_ANSWERS_MAX;
         let Self { link, outbound, inbound, renewal, .. } = self;
         tokio::select! {
             biased;
@@ -239,7 +239,6 @@ impl Path {
         match event {
             PathEvent::Link(LinkEvent::Opened(opened)) => self.on_opened(opened),
             PathEvent::Link(LinkEvent::Io(Ok(Progress::Wrote(count)))) => {
-                self.outbound_bytes -= count;
                 self.client.handle_input(clock::now(), Input::Transmitted(count));
             }
             PathEvent::Link(LinkEvent::Io(Ok(Progress::Read(_)))) => return true,
@@ -268,10 +267,7 @@ impl Path {
         while let Some(output) = self.client.poll_output() {
             match output {
                 Output::Connect { server } => self.open(&server),
-                Output::Transmit(bytes) => {
-                    self.outbound_bytes += bytes.len();
-                    self.outbound.push_back(bytes);
-                }
+                Output::Transmit(bytes) => self.outbound.push_back(bytes),
                 Output::Close => self.close(),
                 Output::Event(event) => return Some(event),
             }
@@ -333,7 +329,6 @@ impl Path {
         self.renewal = None;
         self.inbound.clear();
         self.outbound.clear();
-        self.outbound_bytes = 0;
     }
 
     fn open(&mut self, endpoint: &Endpoint) {

@@ -247,6 +247,12 @@ impl Client {
         self.phase == Phase::Stopped
     }
 
+    /// Bytes of packets other than PUBLISH that the transport has not taken, or a few more: what a
+    /// server makes us say and does not read.
+    pub fn unsent_answers(&self) -> u64 {
+        self.connection.answers.bytes()
+    }
+
     /// Publishes whose outcome is open.
     pub fn unfinished(&self) -> usize {
         self.deadlines.len()
@@ -258,6 +264,7 @@ impl Client {
     fn send(&mut self, now: Instant, packet: Outbound<'_>) -> Result<u64, Fault> {
         let connection = &mut self.connection;
         let before = connection.outbound.len();
+        let is_answer = !matches!(packet, Outbound::Publish { .. });
         self.codec.encode(packet, &mut connection.outbound)?;
         let size = connection.outbound.len() - before;
         let allowed = connection.limits.packet_bytes_max;
@@ -266,6 +273,9 @@ impl Client {
             return Err(Unsendable::TooLarge(size, allowed).into()); // MQTT-3.2.2-15 of 5.0
         }
         connection.encoded_bytes += size as u64;
+        if is_answer {
+            connection.answers.add(size);
+        }
         // MQTT-3.1.2-23: the interval counts from the last packet sent.
         if let Some(keep_alive) = connection.keep_alive {
             self.timers.set(Timer::KeepAlive, now + keep_alive * 3 / 4);
@@ -409,10 +419,8 @@ impl Client {
     }
 
     fn on_transmitted(&mut self, now: Instant, bytes: usize) {
-        let connection = &mut self.connection;
-        connection.transmitted_bytes =
-            (connection.transmitted_bytes + bytes as u64).min(connection.encoded_bytes);
-        let taken = connection.transmitted_bytes;
+        self.connection.on_transmitted(now, bytes);
+        let taken = self.connection.transmitted_bytes;
         while let Some(unsent) = self.connection.unsent.pop_front_if(|unsent| unsent.end <= taken) {
             self.complete(unsent.waiter, PublishOutcome::Completed);
         }
@@ -465,6 +473,9 @@ impl Client {
         let up_since = self.connection.up_since;
         let stable = up_since.is_some_and(|since| now >= since + bounds::STABLE_AFTER);
         self.suspect(by, stable);
+        if let Some(since) = up_since {
+            self.reconnect.on_life(now - since);
+        }
         self.on_connection_lost(by);
         let aliases = std::mem::take(&mut self.connection.outbound_aliases);
         self.connection = Connection::default();

@@ -66,10 +66,63 @@ pub(super) struct Connection {
     pub(super) taken_bytes: u64,
     /// When the last bytes came.
     pub(super) last_received: Option<Instant>,
-    /// When the first unanswered PINGREQ was sent.
-    pub(super) ping_sent: Option<Instant>,
-    /// Since when an answer to SUBSCRIBE or UNSUBSCRIBE is awaited without progress.
-    pub(super) request_since: Option<Instant>,
+    /// When the transport last took bytes of ours.
+    pub(super) last_transmitted: Option<Instant>,
+    /// The first PINGREQ that is not answered.
+    pub(super) ping: Option<Question>,
+    /// SUBSCRIBE or UNSUBSCRIBE, awaiting an answer since then without progress.
+    pub(super) request: Option<Question>,
+    /// What the server has made us say and has not taken.
+    pub(super) answers: UnsentAnswers,
+}
+
+/// A packet that the server is to answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Question {
+    /// Since when the answer is awaited.
+    pub(super) since: Instant,
+    /// Offset of its end.
+    pub(super) end: u64,
+}
+
+impl Question {
+    /// The transport takes bytes: time counts from the moment at which it has left, however much
+    /// was before it.
+    fn on_transmitted(&mut self, now: Instant, from: u64, to: u64) {
+        if from < self.end && self.end <= to {
+            self.since = now;
+        }
+    }
+}
+
+/// How much of what was encoded and not taken by the transport is no PUBLISH: an upper bound,
+/// counted from a packet that has not left yet.
+#[derive(Debug, Default)]
+pub(super) struct UnsentAnswers {
+    /// Offset of the end of that packet.
+    mark: u64,
+    /// Bytes up to it.
+    before: u64,
+    /// Bytes behind it.
+    behind: u64,
+}
+
+impl UnsentAnswers {
+    pub(super) fn add(&mut self, size: usize) {
+        self.behind += size as u64;
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.before + self.behind
+    }
+
+    fn on_transmitted(&mut self, transmitted: u64, encoded: u64) {
+        if transmitted == encoded {
+            *self = Self { mark: encoded, before: 0, behind: 0 };
+        } else if transmitted >= self.mark {
+            *self = Self { mark: encoded, before: self.behind, behind: 0 };
+        }
+    }
 }
 
 /// A publish of QoS 0 on its way.
@@ -140,6 +193,18 @@ impl Connection {
     /// Bytes that were encoded and not taken by the transport.
     pub(super) fn unsent_bytes(&self) -> u64 {
         self.encoded_bytes - self.transmitted_bytes
+    }
+
+    /// The transport has taken bytes.
+    pub(super) fn on_transmitted(&mut self, now: Instant, bytes: usize) {
+        let from = self.transmitted_bytes;
+        let to = (from + bytes as u64).min(self.encoded_bytes);
+        self.transmitted_bytes = to;
+        self.last_transmitted = Some(now);
+        for question in [&mut self.ping, &mut self.request].into_iter().flatten() {
+            question.on_transmitted(now, from, to);
+        }
+        self.answers.on_transmitted(to, self.encoded_bytes);
     }
 
     /// Forgets what was encoded and not given out.

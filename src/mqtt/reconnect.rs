@@ -88,6 +88,14 @@ impl Reconnect {
         self.failures = 0;
     }
 
+    /// A connection was up for this long: if no pause is longer, beginning with the shortest one again
+    /// makes no loop that is tighter.
+    pub(super) fn on_life(&mut self, life: Duration) {
+        if life >= self.max {
+            self.failures = 0;
+        }
+    }
+
     /// A stable connection was lost: the pause before the same server, which has our session, is
     /// tried again.
     pub(super) fn on_lost(&mut self) -> Duration {
@@ -232,6 +240,19 @@ mod tests {
         assert_eq!(reconnect.server(), Endpoint::Listed(1));
         assert!(reconnect.on_failed() <= seconds(1));
         assert_eq!(reconnect.server(), Endpoint::Listed(0));
+    }
+
+    #[test]
+    fn a_life_as_long_as_the_longest_pause_starts_anew() {
+        let mut reconnect = Reconnect::new(seconds(1), seconds(4), 2, 7);
+        for _ in 0..9 {
+            reconnect.on_failed();
+        }
+        reconnect.on_life(Duration::from_millis(3999));
+        assert!((0..50).any(|_| reconnect.on_failed() > seconds(1)));
+        reconnect.on_life(seconds(4));
+        assert!(reconnect.on_failed() <= seconds(1));
+        assert!(reconnect.on_failed() <= seconds(1));
     }
 
     #[test]

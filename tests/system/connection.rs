@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use crate::harness::packet::{Connect, Packet, Will, publish};
 use crate::harness::{
-    Config, Driver, FakeBroker, Mosquitto, Next, SECRET_PASSWORD, SECRET_USER, eventually,
-    free_port,
+    Config, Driver, FakeBroker, Mosquitto, Next, PATIENCE, SECRET_PASSWORD, SECRET_USER,
+    eventually, free_port,
 };
 
 fn text_station(config: Config) -> Config {
@@ -420,4 +422,32 @@ fn credentials_are_not_shown_on_the_socket() {
         let shown = driver.call(method, serde_json::json!({})).to_string();
         assert!(!shown.contains("whisper"), "{method}: {shown}");
     }
+}
+
+#[test]
+fn a_server_that_writes_before_it_reads_is_read() {
+    let broker = FakeBroker::start();
+    let config = text_station(Config::new().line(broker.port, ""))
+        .station("out", "plant/out", "out_topic = \"cmd/out\"")
+        .tags("out.value,out,TxtO,OUT_VALUE");
+    let driver = Driver::start(&config);
+    let mut link = broker.accept_session(false);
+    driver.up();
+    // More than the buffers of the system and the driver hold: the last one is refused.
+    let mut socket = driver.socket();
+    let large = "x".repeat(1_000_000);
+    let mut last = 0;
+    for _ in 0..60 {
+        let writes = json!([{ "name": "out.value", "value": large }]);
+        last = socket.request("tag.write", json!({ "writes": writes, "timeout_s": 60 }));
+    }
+    let refused = socket.answer(last).unwrap();
+    assert_eq!(refused["results"][0]["outcome"], "failed", "{refused}");
+    let mut bytes = Vec::new();
+    for number in 0..4000 {
+        let payload = format!("{number:05000}");
+        bytes.extend(link.will_send(&publish("plant/text", payload, 0, 0)));
+    }
+    assert!(link.send_within(&bytes, PATIENCE), "the driver waits until it is read");
+    driver.has("text.data", format!("{:05000}", 3999), "ok");
 }

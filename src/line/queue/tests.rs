@@ -283,7 +283,6 @@ impl World {
         let count = if all { queued.len() } else { part.min(queued.len()) };
         wire.extend_from_slice(&queued[..count]);
         task.paths[0].outbound = VecDeque::from([queued[count..].to_vec().into()]);
-        task.paths[0].outbound_bytes = queued.len() - count;
         if count > 0 {
             task.paths[0].client.handle_input(clock::now(), Input::Transmitted(count));
             task.perform();
@@ -348,7 +347,6 @@ impl World {
             self.connect();
             let Self { process: Some(Process { task, hub, .. }), wire, .. } = self else { return };
             let bytes: Vec<u8> = task.paths[0].outbound.drain(..).flatten().collect();
-            task.paths[0].outbound_bytes = 0;
             wire.extend_from_slice(&bytes);
             let quiet = bytes.is_empty()
                 && task.paths[0].client.is_up()

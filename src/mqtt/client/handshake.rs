@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{Client, Credentials, Event, Output, Phase, PublishOutcome};
 use crate::mqtt::bounds;
-use crate::mqtt::connection::{Connection, Gated, Request, Wanted, Window};
+use crate::mqtt::connection::{Connection, Gated, Question, Request, Wanted, Window};
 use crate::mqtt::error::{Fault, Unsendable};
 use crate::mqtt::packet::{Connack, Connect, Outbound, RefusalCause, Subscription};
 use crate::mqtt::planted::{Bug, planted};
@@ -454,7 +454,8 @@ impl Client {
     }
 
     fn await_requests(&mut self, now: Instant) {
-        self.connection.request_since = Some(now);
+        let end = self.connection.encoded_bytes;
+        self.connection.request = Some(Question { since: now, end });
         if let Some(timeout) = self.options.reply_timeout {
             self.timers.set(Timer::SubscribeReply, now + timeout);
         }
@@ -462,7 +463,7 @@ impl Client {
 
     fn on_request_answered(&mut self, now: Instant) {
         if self.connection.requests.is_empty() {
-            self.connection.request_since = None;
+            self.connection.request = None;
             self.timers.clear(Timer::SubscribeReply);
         } else {
             self.await_requests(now);

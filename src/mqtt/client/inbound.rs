@@ -33,7 +33,7 @@ impl Client {
             }
             Inbound::Auth(packet) => self.on_auth(now, &packet),
             Inbound::Pingresp => {
-                self.connection.ping_sent = None;
+                self.connection.ping = None;
                 self.timers.clear(Timer::PingReply);
                 Ok(())
             }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{Client, Phase};
 use crate::mqtt::bounds;
-use crate::mqtt::connection::Gated;
+use crate::mqtt::connection::{Gated, Question};
 use crate::mqtt::error::Fault;
 use crate::mqtt::packet::Outbound;
 use crate::mqtt::planted::{Bug, planted};
@@ -35,13 +35,10 @@ impl Client {
                 }
             }
             Timer::Silence => self.on_silence(now),
-            Timer::PingReply => {
-                let since = self.connection.ping_sent.unwrap_or(now);
-                match self.grace(now, since) {
-                    Some(until) => self.timers.set(Timer::PingReply, until),
-                    None => self.fail(now, &Fault::NoReply { awaited: "PINGREQ", timeout }),
-                }
-            }
+            Timer::PingReply => match self.connection.ping.and_then(|ping| self.grace(now, ping)) {
+                Some(until) => self.timers.set(Timer::PingReply, until),
+                None => self.fail(now, &Fault::NoReply { awaited: "PINGREQ", timeout }),
+            },
             Timer::SubscribeGate => {
                 self.connection.gate.retain(|(_, gated)| !matches!(gated, Gated::Subscribe));
                 self.notice("session records are not stored in time, subscribing without them");
@@ -49,8 +46,7 @@ impl Client {
                 self.fail_on_error(now, result);
             }
             Timer::SubscribeReply => {
-                let since = self.connection.request_since.unwrap_or(now);
-                match self.grace(now, since) {
+                match self.connection.request.and_then(|request| self.grace(now, request)) {
                     Some(until) => self.timers.set(Timer::SubscribeReply, until),
                     None => {
                         let first = self.connection.requests.values().next();
@@ -69,11 +65,17 @@ impl Client {
     }
 
     /// An answer is overdue. Packets that came in the meantime show that the server is alive, and the
-    /// answer may stand behind them in the stream; so they buy time, but not for ever.
-    fn grace(&self, now: Instant, since: Instant) -> Option<Instant> {
+    /// answer may stand behind them in the stream; so they buy time, but not for ever. While the server
+    /// takes what stands before the question in our stream, it cannot know of it.
+    fn grace(&self, now: Instant, question: Question) -> Option<Instant> {
         let timeout = self.options.reply_timeout?;
-        let alive_until = self.connection.last_received? + timeout;
-        let until = alive_until.min(since + timeout * bounds::REPLY_GRACE_FACTOR);
+        let connection = &self.connection;
+        let latest = question.since + timeout * bounds::REPLY_GRACE_FACTOR;
+        let alive = connection.last_received.map(|heard| (heard + timeout).min(latest));
+        let has_left = connection.transmitted_bytes >= question.end;
+        let leaving = connection.last_transmitted.filter(|_| !has_left).map(|last| last + timeout);
+        let until =
+            [alive, leaving].into_iter().flatten().fold(question.since + timeout, Instant::max);
         (until > now).then_some(until)
     }
 
@@ -98,8 +100,9 @@ impl Client {
         }
         let result = self.send(now, Outbound::Pingreq);
         self.fail_on_error(now, result);
-        if self.connection.ping_sent.is_none() {
-            self.connection.ping_sent = Some(now);
+        if self.connection.ping.is_none() {
+            self.connection.ping =
+                Some(Question { since: now, end: self.connection.encoded_bytes });
             if let Some(timeout) = self.options.reply_timeout {
                 self.timers.set(Timer::PingReply, now + timeout);
             }

@@ -216,6 +216,52 @@ fn packets_from_the_server_buy_time_for_an_answer_but_not_for_ever() {
 }
 
 #[test]
+fn a_ping_behind_much_else_has_its_time_from_the_moment_at_which_it_leaves() {
+    let mut harness = Harness::up(ClientOptions { ping_interval: Some(seconds(5)), ..options() });
+    harness.transmitted();
+    harness.publish(1, &"t".repeat(1000), 0);
+    harness.wait(seconds(5));
+    let sent = harness.take_sent();
+    assert!(sent.ends_with(&[0xc0, 0]));
+    for _ in 0..6 {
+        harness.wait(seconds(15));
+        harness.input(Input::Transmitted(10));
+    }
+    harness.input(Input::Transmitted(sent.len() - 60));
+    harness.wait(seconds(19));
+    assert_eq!(harness.closes, 0);
+    harness.wait(seconds(1));
+    assert!(harness.cause().contains("PINGREQ"), "{}", harness.cause());
+
+    // A server that takes nothing does not get more time.
+    let mut harness = Harness::up(ClientOptions { ping_interval: Some(seconds(5)), ..options() });
+    harness.transmitted();
+    harness.publish(1, &"t".repeat(1000), 0);
+    harness.wait(seconds(24));
+    assert_eq!(harness.closes, 0);
+    harness.wait(seconds(1));
+    assert!(harness.cause().contains("PINGREQ"), "{}", harness.cause());
+}
+
+#[test]
+fn unsent_answers_are_told_from_publications() {
+    let mut harness = Harness::up(options());
+    harness.transmitted();
+    harness.publish(1, &"t".repeat(1000), 0);
+    assert_eq!(harness.client.unsent_answers(), 0);
+    for _ in 0..100 {
+        harness.receive(&[0x62, 2, 0, 9]);
+    }
+    assert_eq!(harness.client.unsent_answers(), 400);
+    // Taken in part: what has left counts until all that was before it has.
+    harness.input(Input::Transmitted(1200));
+    assert_eq!(harness.client.unsent_answers(), 400);
+    harness.receive(&[0x62, 2, 0, 9]);
+    harness.transmitted();
+    assert_eq!(harness.client.unsent_answers(), 0);
+}
+
+#[test]
 fn keep_alive_counts_from_the_last_packet_sent() {
     let mut harness = Harness::up(ClientOptions { keep_alive: 8, ..options() });
     harness.wait(seconds(5));
