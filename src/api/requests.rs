@@ -315,6 +315,8 @@ pub(super) fn process(hub: &Hub) -> Json {
                 "why": why,
             })),
             "commits": store.commits,
+            "waiting": hub.waiting_changes(),
+            "lost": store.lost,
             "last_seq": hub.last_seq(),
             "durable_seq": hub.feed().durable_seq(),
         },

@@ -206,7 +206,7 @@ impl Subscription {
         loop {
             durable.borrow_and_update();
             generations.borrow_and_update();
-            let read = self.hub.feed().read_after(self.place, self.shown, FEED_READ_MAX);
+            let read = self.hub.feed().read_after(self.place, self.seen(), FEED_READ_MAX);
             // Behind the read: whatever it has of tags that a reload added is recognised.
             self.follow_reload();
             let (changes, place) = match read {
@@ -218,6 +218,9 @@ impl Subscription {
                     };
                     woken.map_err(|_| Stop::Gone)?;
                     continue;
+                }
+                FeedRead::Missing(last) => {
+                    return Err(Stop::Interrupted(missing(self.seen(), last)));
                 }
                 FeedRead::Provisional(blocks) => {
                     let changes = self.wanted_of(&blocks);
@@ -335,15 +338,24 @@ impl Subscription {
         let read = read.await.map_err(|error| error.to_string());
         let read = read.and_then(|read| read.map_err(|error| error.to_string()));
         let internal = |why| Stop::Interrupted(RpcError::new(RpcError::INTERNAL, why));
-        let (entries, oldest) = read.map_err(internal)?;
+        let (mut entries, oldest) = read.map_err(internal)?;
         let follows = entries.first().is_some_and(|entry| entry.seq == place + 1);
         let lost_until = oldest.map_or(durable, |oldest| oldest - 1);
         if !follows && lost_until > place {
             return Err(Stop::Interrupted(too_old(place, lost_until)));
         }
+        let seen = self.seen();
+        // Gaps are known before the changes behind them are durable.
+        if let Some(gap) = self.hub.feed().gap_after(seen)
+            && gap.first <= entries.last().map_or(durable, |last| last.seq)
+        {
+            entries.retain(|entry| entry.seq < gap.first);
+            if entries.is_empty() {
+                return Err(Stop::Interrupted(missing(seen, gap.last)));
+            }
+        }
         // Numbers are skipped at a restart: an empty journal is no reason to look again.
         let place = entries.last().map_or(durable, |last| last.seq);
-        let seen = self.seen();
         let changes = entries
             .into_iter()
             .filter(|entry| entry.seq > seen)
@@ -451,10 +463,13 @@ async fn check_token(hub: &Arc<Hub>, token: u64) -> Result<(), RpcError> {
             format!("token {token} was not given out by this process"),
         ));
     }
+    if let Some(gap) = hub.feed().gap_after(token).filter(|gap| gap.first <= token + 1) {
+        return Err(missing(token, gap.last));
+    }
     if token >= hub.feed().durable_seq() {
         return Ok(());
     }
-    let lost_until = lost_until(hub).await?;
+    let lost_until = trimmed_until(hub).await?;
     if token >= lost_until {
         return Ok(());
     }
@@ -472,6 +487,18 @@ fn too_old(token: u64, lost_until: u64) -> RpcError {
     }
 }
 
+fn missing(seen: u64, last: u64) -> RpcError {
+    let oldest = protocol::token(last);
+    RpcError {
+        code: RpcError::TOKEN_TOO_OLD,
+        message: format!(
+            "the disk took nothing for too long: changes after {seen} are missing in the journal; it is complete \
+             after token {oldest}"
+        ),
+        data: Some(serde_json::json!({ "oldest": oldest })),
+    }
+}
+
 async fn oldest(hub: &Arc<Hub>) -> Result<Option<u64>, RpcError> {
     let hub = Arc::clone(hub);
     let internal = |why: String| RpcError::new(RpcError::INTERNAL, why);
@@ -481,8 +508,14 @@ async fn oldest(hub: &Arc<Hub>) -> Result<Option<u64>, RpcError> {
         .map_err(|error| internal(error.to_string()))
 }
 
-/// Changes up to this number are no longer in the journal.
+/// Changes up to this number are no longer in the journal, or some of them are missing.
 async fn lost_until(hub: &Arc<Hub>) -> Result<u64, RpcError> {
+    let complete_from = hub.feed().complete_from();
+    Ok(trimmed_until(hub).await?.max(complete_from))
+}
+
+/// Changes up to this number are no longer in the journal.
+async fn trimmed_until(hub: &Arc<Hub>) -> Result<u64, RpcError> {
     // Before the look: what becomes durable during it is not lost.
     let durable = hub.feed().durable_seq();
     Ok(oldest(hub).await?.map_or(durable, |oldest| oldest - 1))

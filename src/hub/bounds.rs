@@ -4,11 +4,25 @@
 pub const LINE_COMMANDS_MAX: usize = 1024;
 
 /// Tag changes that a line may have applied but not yet on disk. Full: the line stops reading its
-/// socket until the store has caught up; the broker feels it by missing acknowledgements.
+/// socket until the store has caught up; the broker feels it by missing acknowledgements. While the
+/// store takes nothing, only what may not leave the journal counts.
 pub const UNSETTLED_CHANGES_MAX: usize = 65_536;
 
 /// Payload bytes that a line may have applied but not yet on disk; as above.
 pub const UNSETTLED_BYTES_MAX: usize = 32 << 20;
+
+/// Changes of all lines that wait while the store takes nothing, before those of QoS 0 leave the journal:
+/// of the older half, only the last one of each tag stays. Where more stays, half as many again.
+pub const BACKLOG_CHANGES_MAX: usize = 65_536;
+
+/// Bytes of text and session records that wait then; as above.
+pub const BACKLOG_BYTES_MAX: usize = 32 << 20;
+
+/// At so many times that, the lines stop reading until it is less.
+pub const BACKLOG_READING_FACTOR: usize = 4;
+
+/// Gaps in the journal that are known one by one. More: the two oldest become one, with what lies between.
+pub const GAPS_MAX: usize = 64;
 
 /// Numbers of changes that a restart skips, so that a number which was shown before the crash but
 /// had not reached the disk is never given to another change. More than all lines together can

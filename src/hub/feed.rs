@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
 
+use super::backlog::{Gap, add_gap};
 use super::bounds::{FEED_BYTES_MAX, FEED_CHANGES_MAX};
 use super::lock;
 use crate::iotag::{TagValue, Value};
@@ -36,6 +37,8 @@ struct Recent {
     provisional: VecDeque<Block>,
     /// Number of the last change that was ever among them.
     shown: u64,
+    /// What is missing, in order.
+    gaps: Vec<Gap>,
 }
 
 /// What [`Feed::read_after`] found.
@@ -45,6 +48,8 @@ pub enum FeedRead {
     Blocks(Vec<Block>),
     /// Nothing newer is on disk; these wait for it.
     Provisional(Vec<Block>),
+    /// Changes up to this number are missing, and some of them are newer.
+    Missing(u64),
     /// Nothing is newer.
     UpToDate,
     /// The memory does not reach back so far: read the journal.
@@ -53,8 +58,8 @@ pub enum FeedRead {
 
 impl Feed {
     /// A feed that continues after `last_seq`.
-    pub fn new(last_seq: u64) -> Self {
-        let recent = Recent { complete_after: last_seq, ..Recent::default() };
+    pub fn new(last_seq: u64, gaps: Vec<Gap>) -> Self {
+        let recent = Recent { complete_after: last_seq, gaps, ..Recent::default() };
         Self { recent: Mutex::new(recent), durable: watch::Sender::new(last_seq) }
     }
 
@@ -118,34 +123,76 @@ impl Feed {
         self.durable.send_modify(|_| {});
     }
 
+    /// Changes have left the journal, and are shown to nobody who has not seen them. `oldest`: where the
+    /// journal begins.
+    pub(super) fn lose(&self, gap: Gap, oldest: Option<u64>) {
+        let durable = self.durable_seq();
+        {
+            let mut recent = lock(&self.recent);
+            let gap = add_gap(&mut recent.gaps, gap, durable, oldest);
+            let outside = |seq: u64| seq < gap.first || seq > gap.last;
+            recent.provisional.retain(|block| block.last().is_some_and(|it| outside(it.seq)));
+        }
+        self.durable.send_modify(|_| {});
+    }
+
+    /// What is missing, in order.
+    pub(super) fn gaps(&self) -> Vec<Gap> {
+        lock(&self.recent).gaps.clone()
+    }
+
+    /// The first changes missing for someone who has all up to `seen`.
+    pub fn gap_after(&self, seen: u64) -> Option<Gap> {
+        lock(&self.recent).gap_after(seen)
+    }
+
+    /// Nothing is missing behind this number.
+    pub fn complete_from(&self) -> u64 {
+        lock(&self.recent).gaps.last().map_or(0, |gap| gap.last)
+    }
+
     /// What is newer than `seq`, at most about `limit` changes; of those that are not on disk, what
-    /// is newer than `shown`.
-    pub fn read_after(&self, seq: u64, shown: u64, limit: usize) -> FeedRead {
+    /// is newer than `seen`. What is missing counts if it is newer than that.
+    pub fn read_after(&self, seq: u64, seen: u64, limit: usize) -> FeedRead {
         let recent = lock(&self.recent);
         if seq < recent.complete_after {
             return FeedRead::TooOld;
         }
-        let taken = newer(&recent.blocks, |(block, _)| block, seq, limit);
+        let seen = seq.max(seen);
+        let gap = recent.gap_after(seen);
+        let until = gap.map_or(u64::MAX, |gap| gap.first);
+        let taken = newer(&recent.blocks, |(block, _)| block, seq, until, limit);
         if !taken.is_empty() {
             return FeedRead::Blocks(taken);
         }
-        let taken = newer(&recent.provisional, |block| block, seq.max(shown), limit);
-        if taken.is_empty() { FeedRead::UpToDate } else { FeedRead::Provisional(taken) }
+        let taken = newer(&recent.provisional, |block| block, seen, until, limit);
+        match gap {
+            _ if !taken.is_empty() => FeedRead::Provisional(taken),
+            Some(gap) => FeedRead::Missing(gap.last),
+            None => FeedRead::UpToDate,
+        }
     }
 }
 
-/// Blocks with changes after a number, until there are about `limit` changes.
+impl Recent {
+    fn gap_after(&self, seen: u64) -> Option<Gap> {
+        self.gaps.iter().find(|gap| gap.last > seen).copied()
+    }
+}
+
+/// Blocks with changes after a number and before another, until there are about `limit` changes.
 fn newer<T>(
     blocks: &VecDeque<T>,
     block_of: impl Fn(&T) -> &Block,
     seq: u64,
+    end: u64,
     limit: usize,
 ) -> Vec<Block> {
     let is_older = |item: &T| block_of(item).last().is_none_or(|newest| newest.seq <= seq);
     let start = blocks.partition_point(is_older);
     let mut changes = 0;
     let within = blocks.range(start..).map(block_of).take_while(|block| {
-        let more = changes < limit;
+        let more = changes < limit && block.last().is_none_or(|last| last.seq < end);
         changes += block.len();
         more
     });
@@ -182,7 +229,7 @@ mod tests {
 
     #[test]
     fn a_reader_gets_what_is_newer_and_nothing_twice() {
-        let feed = Feed::new(10);
+        let feed = Feed::new(10, Vec::new());
         assert!(matches!(feed.read_after(10, 0, 100), FeedRead::UpToDate));
         feed.publish([block(11..=13), block(14..=14)]);
         assert_eq!(feed.durable_seq(), 14);
@@ -200,7 +247,7 @@ mod tests {
 
     #[test]
     fn what_waits_for_the_disk_is_shown_once_and_in_order() {
-        let feed = Feed::new(10);
+        let feed = Feed::new(10, Vec::new());
         feed.show([block(11..=12), block(13..=13)]);
         feed.show([block(11..=12), block(13..=13), block(14..=16)]);
         assert_eq!(feed.durable_seq(), 10);
@@ -223,13 +270,13 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_by_count_and_by_bytes() {
-        let feed = Feed::new(0);
+        let feed = Feed::new(0, Vec::new());
         let half = FEED_CHANGES_MAX as u64 / 2;
         feed.publish([block(1..=half), block(half + 1..=2 * half), block(2 * half + 1..=3 * half)]);
         assert!(matches!(feed.read_after(0, 0, 1), FeedRead::TooOld));
         assert!(matches!(feed.read_after(half, 0, 1), FeedRead::Blocks(_)));
 
-        let feed = Feed::new(0);
+        let feed = Feed::new(0, Vec::new());
         let text: Arc<str> = "x".repeat(FEED_BYTES_MAX / 2 + 1).into();
         for seq in 1..=3 {
             feed.publish([[change(seq, Value::Text(Arc::clone(&text)))].into()]);

@@ -14,6 +14,7 @@
 //!
 //! The hub knows batches of updates, not messages: MQTT ends in `line.rs`.
 
+mod backlog;
 pub mod bounds;
 pub mod explain;
 pub mod feed;
@@ -28,6 +29,7 @@ pub mod taps;
 pub mod writer;
 pub mod writes;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
@@ -38,6 +40,7 @@ use crate::iotag::table::TagTable;
 use crate::iotag::{LineId, Reason, StationId, TagId, TagUpdate, TagValue, Timestamp};
 use crate::store::{Change, Commit, Recovered, SessionRecord, Store, StoreError};
 
+use backlog::Backlog;
 use bounds::SEQ_SKIPPED_AT_START;
 use feed::Feed;
 use setup::{LineLink, Setup};
@@ -53,6 +56,9 @@ pub struct Batch {
     pub sessions: Vec<SessionRecord>,
     /// Who hears of it then.
     pub told: Vec<queue::Told>,
+    /// Nothing hangs on its being on disk: while the store takes nothing, the changes may leave the journal, but
+    /// for the last one of each tag, and the session records with them.
+    pub passing: bool,
 }
 
 /// Number of a batch within its line; settled in this order.
@@ -79,6 +85,10 @@ pub struct StoreStatus {
     pub quarantined: Option<(std::path::PathBuf, String)>,
     /// Commits so far.
     pub commits: u64,
+    /// Changes that are missing in the journal because the disk took nothing for too long.
+    pub lost: u64,
+    /// Those of the present time without the disk.
+    lost_since_failure: u64,
 }
 
 /// Shared by lines, socket and store; see the module.
@@ -92,6 +102,10 @@ pub struct Hub {
     feed: Feed,
     store: Arc<Store>,
     store_status: Mutex<StoreStatus>,
+    /// The store takes nothing at present.
+    failing: AtomicBool,
+    /// More waits for it than may.
+    backlog_full: AtomicBool,
     /// What became of queued writes, and the numbers of all.
     queued: queue::Queue,
     /// Number of the setup.
@@ -107,6 +121,7 @@ struct State {
     seqs: Vec<u64>,
     last_seq: u64,
     pending: Vec<Pending>,
+    backlog: Backlog,
     stopping: bool,
 }
 
@@ -115,7 +130,10 @@ struct Pending {
     commit: Commit,
     bytes: usize,
     settle: Option<(Arc<LineLink>, BatchId)>,
+    /// Batches of other lines of which nothing was left to write.
+    carried: Vec<(Arc<LineLink>, BatchId)>,
     told: Vec<queue::Told>,
+    passing: bool,
     /// A write that fails if this cannot be written.
     ticket: Option<queue::Ticket>,
 }
@@ -126,6 +144,7 @@ struct Hanging {
     settle: Option<(Arc<LineLink>, BatchId)>,
     told: Vec<queue::Told>,
     ticket: Option<queue::Ticket>,
+    passing: bool,
 }
 
 /// The line's side of it.
@@ -171,15 +190,18 @@ impl Hub {
                 seqs,
                 last_seq,
                 pending: Vec::new(),
+                backlog: Backlog::default(),
                 stopping: false,
             }),
             work: Condvar::new(),
-            feed: Feed::new(last_seq),
+            feed: Feed::new(last_seq, backlog::stored_gaps(recovered)),
             store,
             store_status: Mutex::new(StoreStatus {
                 quarantined: recovered.quarantined.clone(),
                 ..StoreStatus::default()
             }),
+            failing: AtomicBool::new(false),
+            backlog_full: AtomicBool::new(false),
             queued: queue::Queue::default(),
             generation: watch::Sender::new(0),
             reloader: OnceLock::new(),
@@ -230,7 +252,7 @@ impl Hub {
 
     /// Applies updates that no line waits for.
     pub fn submit_unsettled(&self, updates: Vec<TagUpdate>) {
-        self.apply(Batch { updates, ..Batch::default() }, None);
+        self.apply(Batch { updates, passing: true, ..Batch::default() }, None);
     }
 
     fn apply(&self, batch: Batch, settle: Option<(Arc<LineLink>, BatchId)>) {
@@ -243,7 +265,8 @@ impl Hub {
                 state.number(tag, value, &mut commit);
             }
         }
-        let hanging = Hanging { settle, told: batch.told, ticket: None };
+        let Batch { told, passing, .. } = batch;
+        let hanging = Hanging { settle, told, ticket: None, passing };
         self.queue_with(state, commit, hanging);
     }
 
@@ -262,19 +285,19 @@ impl Hub {
     }
 
     fn queue_with(&self, mut state: MutexGuard<'_, State>, commit: Commit, hanging: Hanging) {
-        let Hanging { settle, told, ticket } = hanging;
+        let Hanging { settle, told, ticket, passing } = hanging;
         let nothing = settle.is_none() && told.is_empty() && ticket.is_none();
         if commit.changes.is_empty() && commit.sessions.is_empty() && nothing {
             return;
         }
-        let texts: usize =
-            commit.changes.iter().map(|change| feed::text_bytes(&change.value)).sum();
-        let records: usize = commit
-            .sessions
-            .iter()
-            .map(|record| record.key.len() + record.value.as_ref().map_or(0, Vec::len))
-            .sum();
-        state.pending.push(Pending { commit, bytes: texts + records, settle, told, ticket });
+        let carried = Vec::new();
+        let mut pending = Pending { commit, bytes: 0, settle, carried, told, passing, ticket };
+        pending.measure();
+        state.backlog.add(&pending);
+        if state.backlog.is_full() {
+            self.backlog_full.store(true, Ordering::Release);
+        }
+        state.pending.push(pending);
         drop(state);
         self.work.notify_one();
     }
@@ -382,6 +405,17 @@ impl Hub {
     /// Number of the last change of all, on disk or not.
     pub fn last_seq(&self) -> u64 {
         lock(&self.state).last_seq
+    }
+}
+
+impl Pending {
+    fn measure(&mut self) {
+        let Commit { changes, sessions } = &self.commit;
+        let texts: usize = changes.iter().map(|change| feed::text_bytes(&change.value)).sum();
+        let records = sessions
+            .iter()
+            .map(|record| record.key.len() + record.value.as_ref().map_or(0, Vec::len));
+        self.bytes = texts + records.sum::<usize>();
     }
 }
 

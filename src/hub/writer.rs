@@ -32,6 +32,7 @@ impl Hub {
         let mut commits: Vec<Commit> = Vec::with_capacity(group.len());
         for pending in group {
             settles.extend(pending.settle);
+            settles.extend(pending.carried);
             told.extend(pending.told);
             tickets.extend(pending.ticket.map(|ticket| (commits.len(), ticket)));
             commits.push(pending.commit);
@@ -68,6 +69,7 @@ impl Hub {
         let mut group = std::mem::take(&mut lock(&self.state).pending);
         let rest = group.split_off(most.min(group.len()));
         lock(&self.state).pending.splice(..0, rest);
+        group.iter().for_each(|pending| lock(&self.state).backlog.remove(pending));
         if !group.is_empty() {
             assert!(self.write_group(group));
         }
@@ -90,10 +92,14 @@ impl Hub {
             first || (changes <= COMMIT_CHANGES_MAX && bytes <= COMMIT_BYTES_MAX)
         });
         let count = within.count();
-        if count == state.pending.len() {
-            return Some(std::mem::take(&mut state.pending));
-        }
-        Some(state.pending.drain(..count).collect())
+        let mut group: Vec<Pending> = if count == state.pending.len() {
+            std::mem::take(&mut state.pending)
+        } else {
+            state.pending.drain(..count).collect()
+        };
+        group.iter().for_each(|pending| state.backlog.remove(pending));
+        self.store_gaps(&mut state, &mut group);
+        Some(group)
     }
 
     /// Commits, again and again until it succeeds; false: the process stops and it never did.
@@ -104,8 +110,14 @@ impl Hub {
                     let mut status = lock(&self.store_status);
                     status.commits += 1;
                     if status.error.take().is_some() {
+                        let lost = std::mem::take(&mut status.lost_since_failure);
                         tracing::info!("the store can be written again");
+                        if lost > 0 {
+                            tracing::warn!("{lost} changes are missing in the journal");
+                        }
                     }
+                    drop(status);
+                    self.set_failing(false);
                     return true;
                 }
                 Err(failure) => {
@@ -119,6 +131,7 @@ impl Hub {
                         status.error = Some(error);
                     }
                     drop(status);
+                    self.set_failing(true);
                     self.fail_tickets(commits, tickets, &failure);
                 }
             }
@@ -173,6 +186,7 @@ impl Hub {
                 blocks.reverse();
                 self.feed.show(blocks);
             }
+            self.thin_backlog(&mut state);
             let left = until.saturating_duration_since(clock::now());
             if left.is_zero() {
                 return true;

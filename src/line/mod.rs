@@ -171,7 +171,7 @@ impl LineTask {
                 continue;
             }
             // When stopping, read only for the sake of outcomes that are still awaited.
-            let read = self.settlement.has_room()
+            let read = self.settlement.has_room(&self.hub)
                 && self.other.is_none()
                 && (drain_until.is_none() || !self.publishing.is_empty());
             let turn = self.turn;

@@ -28,10 +28,34 @@ pub(super) struct Settlement {
     batch: Batch,
     open: Hanging,
     unsettled: VecDeque<(BatchId, Hanging)>,
-    changes: usize,
-    bytes: usize,
+    waiting: Weight,
+    /// Of those that are waiting, what something hangs on.
+    owed: Weight,
     /// The pairing of a redundant line, on disk.
     log: Option<Log>,
+}
+
+/// Changes, and bytes of payloads and records.
+#[derive(Clone, Copy, Default)]
+struct Weight {
+    changes: usize,
+    bytes: usize,
+}
+
+impl Weight {
+    fn add(&mut self, other: Self) {
+        self.changes += other.changes;
+        self.bytes += other.bytes;
+    }
+
+    fn remove(&mut self, other: Self) {
+        self.changes -= other.changes;
+        self.bytes -= other.bytes;
+    }
+
+    fn is_within_bounds(self) -> bool {
+        self.changes < UNSETTLED_CHANGES_MAX && self.bytes < UNSETTLED_BYTES_MAX
+    }
 }
 
 /// What may be done once a batch is on disk.
@@ -44,8 +68,9 @@ pub(super) struct Hanging {
     /// Queued writes that may leave, in order.
     pub(super) marked: Vec<Publish>,
     messages: usize,
-    changes: usize,
-    bytes: usize,
+    weight: Weight,
+    /// Nothing of all that, and no record: only values.
+    passing: bool,
 }
 
 impl Settlement {
@@ -56,8 +81,8 @@ impl Settlement {
             batch: Batch::default(),
             open: Hanging::default(),
             unsettled: VecDeque::new(),
-            changes: 0,
-            bytes: 0,
+            waiting: Weight::default(),
+            owed: Weight::default(),
             log,
         }
     }
@@ -83,7 +108,7 @@ impl Settlement {
     /// that makes a QoS 2 message apply once.
     pub(super) fn received(&mut self, receipt: Receipt, payload_bytes: usize) {
         self.open.messages += 1;
-        self.open.bytes += payload_bytes;
+        self.open.weight.bytes += payload_bytes;
         if receipt.delivery.qos != Qos::AtMostOnce {
             self.open.receipts.push(receipt);
         }
@@ -120,14 +145,14 @@ impl Settlement {
     /// Records that belong to what the machine has just changed.
     pub(super) fn keep(&mut self, records: impl IntoIterator<Item = SessionRecord>) {
         for record in records {
-            self.open.bytes += record.value.as_ref().map_or(0, Vec::len);
+            self.open.weight.bytes += record.value.as_ref().map_or(0, Vec::len);
             self.batch.sessions.push(record);
         }
     }
 
     /// Takes in what the end of a publication does.
     pub(super) fn absorb(&mut self, batch: Batch) {
-        let Batch { mut updates, sessions, mut told } = batch;
+        let Batch { mut updates, sessions, mut told, .. } = batch;
         self.batch.updates.append(&mut updates);
         self.batch.told.append(&mut told);
         self.keep(sessions);
@@ -141,7 +166,7 @@ impl Settlement {
 
     fn record(&mut self, path: PathId, change: SessionChange) {
         let SessionChange { key, value } = change;
-        self.open.bytes += value.as_ref().map_or(0, Vec::len);
+        self.open.weight.bytes += value.as_ref().map_or(0, Vec::len);
         let line = Arc::clone(&self.names[usize::from(path.0)]);
         self.batch.sessions.push(SessionRecord { line, key, value });
     }
@@ -157,14 +182,29 @@ impl Settlement {
             self.open = Hanging::default();
             return;
         }
+        let mut hanging = std::mem::take(&mut self.open);
+        hanging.weight.changes = self.batch.updates.len();
+        hanging.passing =
+            hanging.is_nothing() && self.batch.sessions.is_empty() && self.batch.told.is_empty();
+        self.batch.passing = hanging.passing;
         if let Some(log) = &mut self.log {
             self.batch.sessions.extend(log.take_records(clock::wall()));
         }
-        let mut hanging = std::mem::take(&mut self.open);
-        hanging.changes = self.batch.updates.len();
-        self.changes += hanging.changes;
-        self.bytes += hanging.bytes;
+        self.waiting.add(hanging.weight);
+        if !hanging.passing {
+            self.owed.add(hanging.weight);
+        }
         let id = hub.submit(self.line, std::mem::take(&mut self.batch));
+        // While nothing is settled, what nothing hangs on takes one place.
+        if hanging.passing
+            && hub.is_store_failing()
+            && let Some((last, before)) = self.unsettled.back_mut().filter(|(_, it)| it.passing)
+        {
+            *last = id;
+            before.weight.add(hanging.weight);
+            before.messages += hanging.messages;
+            return;
+        }
         self.unsettled.push_back((id, hanging));
     }
 
@@ -175,18 +215,31 @@ impl Settlement {
             return None;
         }
         let (_, hanging) = self.unsettled.pop_front()?;
-        self.changes -= hanging.changes;
-        self.bytes -= hanging.bytes;
+        self.waiting.remove(hanging.weight);
+        if !hanging.passing {
+            self.owed.remove(hanging.weight);
+        }
         Some(hanging)
     }
 
-    /// Whether more may be read before the store has caught up.
-    pub(super) fn has_room(&self) -> bool {
-        self.changes < UNSETTLED_CHANGES_MAX && self.bytes < UNSETTLED_BYTES_MAX
+    /// Whether more may be read before the store has caught up. While it takes nothing, what nothing hangs on
+    /// may leave the hub without it.
+    pub(super) fn has_room(&self, hub: &Hub) -> bool {
+        if hub.is_store_failing() {
+            self.owed.is_within_bounds() && !hub.is_backlog_full()
+        } else {
+            self.waiting.is_within_bounds()
+        }
     }
 
     /// Whether everything is on disk.
     pub(super) fn is_settled(&self) -> bool {
         self.unsettled.is_empty()
+    }
+}
+
+impl Hanging {
+    fn is_nothing(&self) -> bool {
+        self.receipts.is_empty() && self.durable.is_empty() && self.marked.is_empty()
     }
 }

@@ -151,6 +151,9 @@ pub struct Store {
     durable: AtomicU64,
     /// Number of the oldest change that the journal shows; above `durable`: none.
     oldest: AtomicU64,
+    /// What the disk answers to commits.
+    #[cfg(test)]
+    refusal: Mutex<Option<std::io::ErrorKind>>,
 }
 
 /// What only the committing thread touches.
@@ -217,6 +220,8 @@ impl Store {
             names: RwLock::new(names),
             durable: AtomicU64::new(recovered.last_seq),
             oldest: AtomicU64::new(oldest),
+            #[cfg(test)]
+            refusal: Mutex::default(),
         };
         Ok((store, recovered))
     }
@@ -234,6 +239,11 @@ impl Store {
             return Ok(());
         }
         let mut state = lock(&self.writer);
+        #[cfg(test)]
+        if let Some(kind) = *lock(&self.refusal) {
+            state.writer = None;
+            return Err(failed(&self.folder, Trouble::from(std::io::Error::from(kind))));
+        }
         if state.writer.is_none() {
             self.reopen(&mut state)?;
         }
@@ -324,6 +334,12 @@ impl Store {
         };
         self.with_engine(|engine| engine.read(read))
             .map_err(|trouble| failed(&self.folder, trouble))
+    }
+
+    /// From here on, no commit reaches the disk; `None`: they do.
+    #[cfg(test)]
+    pub(crate) fn refuse(&self, kind: Option<std::io::ErrorKind>) {
+        *lock(&self.refusal) = kind;
     }
 
     /// The folder it lives in.
