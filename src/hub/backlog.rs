@@ -252,3 +252,6 @@ pub(super) fn stored_gaps(recovered: &Recovered) -> Vec<Gap> {
     let (pairs, _) = numbers.as_chunks::<2>();
     pairs.iter().map(|&[first, last]| Gap { first, last }).collect()
 }
+
+#[cfg(test)]
+mod tests;

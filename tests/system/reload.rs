@@ -277,7 +277,7 @@ fn a_consumer_that_comes_back_misses_nothing_of_a_tag_that_was_moved_or_retyped(
         let names = json!(["pump.speed"]);
         let place = driver.call("tag.subscribe", json!({ "names": names }))["token"].take();
         for speed in 1..=3 {
-            broker.publish("plant/pump", &format!("{{\"speed\":{speed}}}"), 1);
+            broker.publish("plant/pump", format!("{{\"speed\":{speed}}}"), 1);
         }
         driver.has("pump.speed", "3", "ok");
         driver.durable();
