@@ -51,6 +51,7 @@ pub(super) async fn serve(stream: UnixStream, hub: Arc<Hub>, mut stop: watch::Re
     followers.spawn(writes::follow(announced, finished, outgoing.clone()));
     let mut client = Client {
         hub,
+        stop: stop.clone(),
         outgoing,
         tasks: JoinSet::new(),
         writes: Arc::new(Semaphore::new(WRITES_MAX)),
@@ -117,6 +118,8 @@ async fn send(mut writer: OwnedWriteHalf, mut lines: mpsc::Receiver<Vec<u8>>) {
 
 struct Client {
     hub: Arc<Hub>,
+    /// True when the process stops.
+    stop: watch::Receiver<bool>,
     outgoing: Outgoing,
     tasks: JoinSet<Ended>,
     writes: Arc<Semaphore>,
@@ -287,8 +290,9 @@ impl Client {
         };
         let started = writes::start(&self.hub, params.writes, timeout, &self.finishes);
         let (outgoing, announce) = (self.outgoing.clone(), self.announce.clone());
+        let stop = self.stop.clone();
         self.tasks.spawn(async move {
-            let (result, queued) = writes::outcomes(started).await;
+            let (result, queued) = writes::outcomes(started, stop).await;
             if let Some(id) = id {
                 let _ = outgoing.send(protocol::answer(Some(&id), Ok(result))).await;
             }

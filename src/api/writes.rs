@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::connection::Outgoing;
 use super::protocol::{self, RpcError, WriteParam, WriteStatusParams};
@@ -13,6 +13,9 @@ use crate::hub::{Hub, WriteOutcome};
 
 /// Longest wait for the outcome of a write, in seconds.
 const WRITE_TIMEOUT_S_MAX: f64 = 86_400.0;
+
+/// How long outcomes are waited for when the process stops; less than clients may wait for their answers.
+const OUTCOME_TIMEOUT_AT_STOP: Duration = Duration::from_millis(2500);
 
 /// Numbers in one `write.status`.
 const STATUSES_MAX: usize = 65_536;
@@ -40,9 +43,17 @@ pub(super) fn start(
     hub.start_writes(requests, timeout, finishes)
 }
 
-/// `tag.write`, answered; with the numbers of those whose end is still to come.
-pub(super) async fn outcomes(started: StartedWrites) -> (Json, Vec<u64>) {
-    let (results, queued) = started.outcomes().await;
+/// `tag.write`, answered; with the numbers of those whose end is still to come. When the process stops, a server
+/// that does not answer is not waited for long.
+pub(super) async fn outcomes(
+    started: StartedWrites,
+    mut stop: watch::Receiver<bool>,
+) -> (Json, Vec<u64>) {
+    let given_up = async move {
+        let _ = stop.wait_for(|&stop| stop).await;
+        tokio::time::sleep(OUTCOME_TIMEOUT_AT_STOP).await;
+    };
+    let (results, queued) = started.outcomes(given_up).await;
     let results: Vec<Json> = results
         .into_iter()
         .map(|result| {

@@ -2,6 +2,7 @@
 //!
 //! An outcome never blurs "it did not happen" (`failed`) and "it may have happened" (`uncertain`).
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -182,13 +183,31 @@ pub struct StartedWrites {
 
 impl StartedWrites {
     /// Waits for all outcomes; the results are in the order of the requests. Those that are queued have an
-    /// end still to come: the numbers by which [`Finished`] names them.
-    pub async fn outcomes(self) -> (Vec<WriteResult>, Vec<u64>) {
+    /// end still to come: the numbers by which [`Finished`] names them. What has not ended when `given_up` ends is
+    /// uncertain.
+    pub async fn outcomes(
+        self,
+        given_up: impl Future<Output = ()>,
+    ) -> (Vec<WriteResult>, Vec<u64>) {
         let Self { begun, deadline, writes, waiting } = self;
         let mut ended = Vec::with_capacity(waiting.len());
         let mut queued = Vec::new();
-        for receiver in waiting {
-            let outcome = await_outcome(receiver, deadline + OUTCOME_GRACE).await;
+        let mut given_up = pin!(given_up);
+        let mut is_given_up = false;
+        for mut receiver in waiting {
+            let stopped = || uncertain("the process stopped before the outcome was known");
+            let outcome = if is_given_up {
+                receiver.try_recv().unwrap_or_else(|_| stopped())
+            } else {
+                tokio::select! {
+                    biased;
+                    outcome = await_outcome(receiver, deadline + OUTCOME_GRACE) => outcome,
+                    () = &mut given_up => {
+                        is_given_up = true;
+                        stopped()
+                    }
+                }
+            };
             if let WriteOutcome::Queued(first) = outcome {
                 queued.push(first);
             }

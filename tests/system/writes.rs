@@ -468,3 +468,24 @@ fn a_write_under_way_gets_its_outcome_while_the_process_stops() {
     assert_eq!(link.expect_end(), [Packet::Disconnect]);
     assert_eq!(driver.wait().code(), Some(0));
 }
+
+#[test]
+fn a_write_that_the_server_does_not_answer_is_uncertain_when_the_process_stops() {
+    for queues in ["", "write_when_offline = \"queue\""] {
+        let broker = FakeBroker::start();
+        let config = Config::new().line(broker.port, "publish_qos = 1");
+        let mut driver = Driver::start(&output(config, "valve", queues, "Co"));
+        let mut link = broker.accept_session(false);
+        driver.up();
+        let mut socket = driver.socket();
+        let write = json!({ "writes": [{ "name": "valve.value", "value": 5 }], "timeout_s": 600 });
+        let request = socket.request("tag.write", write);
+        link.expect_publish();
+        driver.signal("TERM");
+        let results = socket.answer(request).unwrap();
+        assert_eq!(results["results"][0]["outcome"], "uncertain", "{results}");
+        let why = results["results"][0]["error"]["message"].as_str().unwrap();
+        assert!(why.contains("the process stopped"), "{why}");
+        assert_eq!(driver.wait().code(), Some(0));
+    }
+}

@@ -228,7 +228,7 @@ impl World {
         let patience = Duration::from_secs(if self.random.bool() { 1000 } else { 0 });
         let process = self.process();
         let started = process.hub.start_writes(vec![request], patience, &process.finishes);
-        process.pending.push((value, Box::pin(started.outcomes())));
+        process.pending.push((value, Box::pin(started.outcomes(std::future::pending()))));
     }
 
     /// All goes well for a while.
