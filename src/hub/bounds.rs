@@ -1,7 +1,8 @@
 //! Every queue between the lines, the store and the socket: how long it may get, and what then.
 
-/// Writes that wait for a line's task. Full: the write fails at once, `busy`; nothing happened.
-pub const LINE_COMMANDS_MAX: usize = 1024;
+/// Writes that wait for a line's task: as many as may wait in its client for a place in flight, so that
+/// one request may write that many. Full: the write fails at once, `busy`; nothing happened.
+pub const LINE_COMMANDS_MAX: usize = 10_000;
 
 /// Tag changes that a line may have applied but not yet on disk. Full: the line stops reading its
 /// socket until the store has caught up; the broker feels it by missing acknowledgements. While the

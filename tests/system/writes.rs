@@ -489,3 +489,26 @@ fn a_write_that_the_server_does_not_answer_is_uncertain_when_the_process_stops()
         assert_eq!(driver.wait().code(), Some(0));
     }
 }
+
+#[test]
+fn one_request_may_write_ten_thousand_values() {
+    const WRITES: usize = 10_000;
+    let broker = FakeBroker::start();
+    let config = output(Config::new().line(broker.port, "publish_qos = 1"), "many", "", "Co");
+    let driver = Driver::start(&config);
+    let mut link = broker.accept_session(false);
+    driver.up();
+    let writes: Vec<_> =
+        (0..WRITES).map(|value| json!({ "name": "many.value", "value": value })).collect();
+    let mut socket = driver.socket();
+    let request = socket.request("tag.write", json!({ "writes": writes, "timeout_s": 120 }));
+    for value in 0..WRITES {
+        let publish = link.expect_publish();
+        assert_eq!(publish.payload, value.to_string().into_bytes());
+        link.send(&Packet::Puback(publish.id));
+    }
+    let answer = socket.answer(request).unwrap();
+    let results = answer["results"].as_array().unwrap();
+    assert_eq!(results.len(), WRITES);
+    assert!(results.iter().all(|result| result["outcome"] == "completed"));
+}
