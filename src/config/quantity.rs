@@ -7,6 +7,9 @@ use toml::de::DeValue;
 /// Longest duration: what adds to any clock reading without overflow, and more than anybody needs.
 pub(super) const DURATION_MAX: Duration = Duration::from_secs(36_500 * 86_400);
 
+/// Longest that is read at all: MQTT 5.0 says "for ever" by it.
+const READ_MAX: Duration = Duration::from_secs(u32::MAX as u64);
+
 /// What a duration is, for messages.
 pub(super) const DURATION: &str = "a duration such as `\"250ms\"`, `\"4s\"`, `\"5m\"`, `\"1h\"` or `\"7d\"`, or a number of seconds";
 /// What a size is, for messages.
@@ -35,7 +38,7 @@ pub(super) fn duration(value: &DeValue<'_>) -> Result<Duration, Refused> {
     if seconds < 0.0 {
         return Err(Refused::Negative);
     }
-    if seconds > DURATION_MAX.as_secs_f64() {
+    if seconds > READ_MAX.as_secs_f64() {
         return Err(Refused::TooLarge);
     }
     // Whole nanoseconds: 0.1 s is 100 ms, whatever the nearest binary fraction is.
@@ -56,7 +59,9 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
             .filter(|duration| *duration <= DURATION_MAX)
             .ok_or(Refused::Form)
             .map_err(refused),
-        Err(_) => duration(&DeValue::String(text.into())).map_err(refused),
+        Err(_) => duration(&DeValue::String(text.into()))
+            .and_then(|read| if read > DURATION_MAX { Err(Refused::TooLarge) } else { Ok(read) })
+            .map_err(refused),
     }
 }
 
@@ -165,6 +170,8 @@ mod tests {
             ("30", Ok(Duration::from_secs(30))),
             ("0.1", Ok(Duration::from_millis(100))),
             ("0.25", Ok(Duration::from_millis(250))),
+            ("4294967295", Ok(Duration::from_secs(4_294_967_295))),
+            ("4294967296", Err(Refused::TooLarge)),
             ("-1", Err(Refused::Negative)),
             ("\"-1s\"", Err(Refused::Negative)),
             ("1e300", Err(Refused::TooLarge)),

@@ -7,7 +7,6 @@ use toml::de::DeValue;
 use super::line::is_blank;
 use crate::config::document::{Section, kind_of};
 use crate::config::problems::Problems;
-use crate::config::quantity::DURATION_MAX;
 use crate::config::{Mqtt5, MqttVersion, RetainHandling};
 
 /// Keys of a line that are an error with MQTT 3.1.1, whatever their value.
@@ -83,7 +82,7 @@ pub(super) fn check_version(
 
 /// Whole seconds.
 pub(super) fn seconds(section: &Section<'_>, key: &str, problems: &mut Problems) -> Option<u32> {
-    let most = DURATION_MAX.min(Duration::from_secs(u64::from(u32::MAX)));
+    let most = Duration::from_secs(u64::from(u32::MAX));
     let duration = section.duration(key, most, problems)?;
     if duration.subsec_nanos() != 0 {
         let place = section.get(key).map_or(section.place, |item| item.place);
