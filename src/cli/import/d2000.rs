@@ -1,8 +1,11 @@
 //! Parameters of D2000 KOM to ours.
 
+mod owners;
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use self::owners::Owners;
 use crate::cli::files::{Files, quoted};
 
 /// What was made of a list.
@@ -117,6 +120,8 @@ impl Parameters {
 #[derive(Default)]
 struct Station {
     name: String,
+    /// The first that is its.
+    row: usize,
     parameters: Parameters,
     tags: Vec<Parameters>,
 }
@@ -131,6 +136,11 @@ struct Line {
 /// Converts a list; the mistakes are `row: what`.
 pub(super) fn convert(text: &str) -> Result<Imported, Vec<String>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    // Spreadsheets may say their delimiter in a line before the header.
+    let (skipped, text) = match text.split_once('\n') {
+        Some((first, rest)) if first.to_lowercase().starts_with("sep=") => (1, rest),
+        _ => (0, text),
+    };
     let header = text.lines().next().unwrap_or_default();
     let count = |delimiter: char| header.matches(delimiter).count();
     let delimiter =
@@ -157,23 +167,35 @@ pub(super) fn convert(text: &str) -> Result<Imported, Vec<String>> {
     ]
     .into_iter()
     .filter(|(wanted, _)| !has(*wanted))
-    .map(|(_, name)| format!("1: the list has no column `{name}`"))
+    .map(|(_, name)| {
+        format!("{}: the list has no column `{name}`{}", skipped + 1, near(name, &columns))
+    })
     .collect();
     if !lacking.is_empty() {
         return Err(lacking);
     }
     let mut lines: Vec<Line> = Vec::new();
     let mut mistakes = Vec::new();
-    for (position, record) in reader.records().enumerate() {
-        let row = position + 2;
+    let mut rows = Vec::new();
+    for record in reader.records() {
+        let line = |position: Option<&csv::Position>| {
+            position.map_or(0, |position| position.line() as usize) + skipped
+        };
         match record {
             Ok(record) if record.iter().all(str::is_empty) => {}
-            Ok(record) => {
-                if let Err(why) = take_row(&columns, &record, row, &mut lines) {
-                    mistakes.push(format!("{row}: {why}"));
-                }
-            }
-            Err(error) => mistakes.push(format!("{row}: {error}")),
+            Ok(record) => rows.push((line(record.position()), record)),
+            Err(error) => mistakes.push(format!("{}: {error}", line(error.position()))),
+        }
+    }
+    let owners = Owners::of(&columns, &rows);
+    for (row, record) in &rows {
+        if let Err(why) = take_row(&columns, record, *row, &owners, &mut lines) {
+            mistakes.push(format!("{row}: {why}"));
+        }
+    }
+    for station in lines.iter().flat_map(|line| &line.stations) {
+        if station.parameters.get("address").is_none() {
+            mistakes.push(format!("{}: the row has no station address", station.row));
         }
     }
     if lines.is_empty() && mistakes.is_empty() {
@@ -193,28 +215,53 @@ fn column(name: &str) -> Column {
     )
 }
 
+/// A hint for a column that is missing: a column that is not known and nearly has its name.
+fn near(wanted: &str, columns: &[Column]) -> String {
+    let unknown = columns.iter().filter_map(|column| match column {
+        Column::Unknown(name) => Some(name),
+        Column::Known(..) => None,
+    });
+    let distance =
+        |name: &str| strsim::damerau_levenshtein(&name.to_lowercase(), &wanted.to_lowercase());
+    let likely = unknown.map(|name| (distance(name), name)).min();
+    match likely.filter(|(distance, _)| *distance <= 2) {
+        Some((_, name)) => format!(" (hint: is it `{name}`?)"),
+        None => String::new(),
+    }
+}
+
+fn cell<'a>(
+    columns: &[Column],
+    record: &'a csv::StringRecord,
+    wanted: (Level, &str),
+) -> Option<&'a str> {
+    let mut cells = columns.iter().zip(record.iter());
+    let found = cells.find(
+        |(column, _)| matches!(column, Column::Known(level, key) if (*level, *key) == wanted),
+    );
+    found.map(|(_, cell)| cell).filter(|cell| !cell.is_empty())
+}
+
 fn take_row(
     columns: &[Column],
     record: &csv::StringRecord,
     row: usize,
+    owners: &Owners<'_>,
     lines: &mut Vec<Line>,
 ) -> Result<(), String> {
-    let cell = |wanted: (Level, &str)| {
-        let mut cells = columns.iter().zip(record.iter());
-        let found = cells.find(
-            |(column, _)| matches!(column, Column::Known(level, key) if (*level, *key) == wanted),
-        );
-        found.map(|(_, cell)| cell).filter(|cell| !cell.is_empty())
+    let line_name = owners.line(columns, record)?.to_owned();
+    let address = cell(columns, record, (Level::Station, "address"));
+    let station_name = match cell(columns, record, (Level::Station, "station")) {
+        Some(name) => name,
+        None => owners.station(&line_name, address.ok_or("the row has no station address")?),
     };
-    let line_name = cell((Level::Line, "line")).unwrap_or("kom").to_owned();
-    let address = cell((Level::Station, "address")).ok_or("the row has no station address")?;
-    let station_name = cell((Level::Station, "station")).unwrap_or(address).to_owned();
+    let station_name = station_name.to_owned();
     if !lines.iter().any(|line| line.name == line_name) {
         lines.push(Line { name: line_name.clone(), ..Line::default() });
     }
     let line = lines.iter_mut().find(|line| line.name == line_name).ok_or("no line")?;
     if !line.stations.iter().any(|station| station.name == station_name) {
-        line.stations.push(Station { name: station_name.clone(), ..Station::default() });
+        line.stations.push(Station { name: station_name.clone(), row, ..Station::default() });
     }
     let Line { parameters: of_line, stations, .. } = line;
     let station =
@@ -319,7 +366,9 @@ fn variable(line: &str, what: &str) -> String {
 }
 
 fn servers(parameters: &Parameters) -> Result<String, String> {
-    let host = parameters.get("host").ok_or("the list has no `Host` for the line")?;
+    let host = parameters
+        .get("host")
+        .ok_or("the list has no `Host` for the line (hint: add a column `Host`, filled in any of its rows)")?;
     let port = parameters.get("port").unwrap_or("1883");
     port.parse::<u16>().map_err(|_| format!("`{port}` is no port"))?;
     let scheme = if port == "8883" { "mqtts" } else { "mqtt" };
@@ -387,6 +436,7 @@ fn write(lines: &[Line]) -> Result<Imported, Vec<String>> {
                 }
                 tags += 1;
                 let cell = |key: &str| tag.get(key).unwrap_or_default();
+                let initial = with_decimal_point(cell("type"), cell("initial"));
                 let row = [
                     name,
                     &station.name,
@@ -394,7 +444,7 @@ fn write(lines: &[Line]) -> Result<Imported, Vec<String>> {
                     address,
                     cell("description"),
                     cell("unit"),
-                    cell("initial"),
+                    &initial,
                     cell("on_text"),
                     cell("off_text"),
                 ];
@@ -418,6 +468,15 @@ fn write(lines: &[Line]) -> Result<Imported, Vec<String>> {
     }
     files.insert(0, ("tagline.toml".into(), main));
     Ok(Imported { files, lines: lines.len(), stations, tags, notes: notes.into_iter().collect() })
+}
+
+/// Lists of many countries have a decimal comma.
+fn with_decimal_point(kind: &str, value: &str) -> String {
+    let point = value.replacen(',', ".", 1);
+    match kind {
+        "Ao" | "ToR" if point.parse::<f64>().is_ok() => point,
+        _ => value.to_owned(),
+    }
 }
 
 fn line_table(line: &Line, notes: &mut BTreeSet<String>) -> Result<String, String> {
@@ -494,53 +553,4 @@ fn one_line(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parameters_by_full_name_and_by_keyword() {
-        let list = "Line;Host;Port;User Name;Client ID;Clean Session Flag;Subscribe QoS;Keep Alive;Wait Timeout;Will Flag;Will Topic;Will QoS;Station;Station address;SWT;SWP;FPT;FTF;Time Mask;Tag name;Type;Address;Noise band\n\
-            L.MQTT;10.0.0.1,10.0.0.2;8883;kom;D2000kom;NO;QoS_2;60;0.1;YES;kom/state;QoS_1;S.Batt;status/batt.*;batt/will;gone;JSON;time;UNIXMS;B.V;Ai;JA=rx.v;0.5\n\
-            ;;;;;;;;;;;;S.Batt;status/batt.*;;;;;;B.T;TxtI;IN_TOPIC;\n";
-        let list = list.replace("\n;;;", "\nL.MQTT;;;");
-        let imported = convert(&list).unwrap();
-        let text: String = imported.files.iter().map(|(_, text)| text.as_str()).collect();
-        for line in [
-            "servers = [\"mqtts://10.0.0.1:8883\", \"mqtts://10.0.0.2:8883\"]",
-            "user_name = { env = \"L_MQTT_USER\" }",
-            "clean_session = false",
-            "subscribe_qos = 2",
-            "keep_alive = \"60s\"",
-            "will = { topic = \"kom/state\", message = \"\", qos = 1, retain = false }",
-            "will_topic = \"batt/will\"",
-            "will_payload = \"gone\"",
-            "payload_type = \"json\"",
-            "time_field_name = \"time\"",
-            "time_mask = \"UNIXMS\"",
-            "# B.V: Noise band = 0.5",
-            "B.V,S.Batt,Ai,JA=rx.v,,,,,",
-        ] {
-            assert!(text.contains(line), "{line} is not in\n{text}");
-        }
-        assert!(
-            imported.notes.iter().any(|note| note.contains("Noise band")),
-            "{:?}",
-            imported.notes
-        );
-        assert_eq!((imported.lines, imported.stations, imported.tags), (1, 1, 2));
-    }
-
-    #[test]
-    fn mistakes_name_their_rows() {
-        assert_eq!(convert("a,b\n").unwrap_err().len(), 4);
-        let header = "Host,Client ID,Station address,Tag name,Type,Address\n";
-        let mistakes =
-            convert(&format!("{header}h,a,s,t,Ai,JA=x\nh,b,s,u,Ai,JA=y\n,,,v,Ai,JA=z\n"));
-        assert_eq!(
-            mistakes.unwrap_err(),
-            ["3: `b` is another client_id than `a` in row 2", "4: the row has no station address"]
-        );
-        let mistakes = convert("Station address,Tag name,Type,Address\ns,t,Ai,JA=x\n").unwrap_err();
-        assert!(mistakes[0].contains("no `Host`"), "{mistakes:?}");
-    }
-}
+mod tests;

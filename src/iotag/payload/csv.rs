@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use ::csv::{ByteRecord, ReaderBuilder};
+use ::csv::{ByteRecord, Reader, ReaderBuilder};
 
 use super::{Absence, Datum, Found, SourceTime, Times};
 use crate::iotag::mapping::MappingReport;
@@ -52,6 +52,9 @@ impl CsvPlan {
         let mut record = ByteRecord::new();
         let mut layout = if self.header {
             match reader.read_byte_record(&mut record) {
+                Ok(true) if ends_in_quotes(payload, &reader, &record, self.delimiter) => {
+                    return Err("a quote of the header is never closed".to_owned());
+                }
                 Ok(true) => self.by_header(&record)?,
                 Ok(false) => return Err("there is no header at line 1 column 1".to_owned()),
                 Err(error) => return Err(error.to_string()),
@@ -69,6 +72,11 @@ impl CsvPlan {
                 Err(error) => return Err(error.to_string()),
             }
             let line = record.position().map_or(line, |position| position.line() as usize);
+            // It has swallowed the rows behind it: what it holds is no cell that anybody sent.
+            if ends_in_quotes(payload, &reader, &record, self.delimiter) {
+                report.note_bad_line(line, "a quote is never closed");
+                continue;
+            }
             match layout.check(&record) {
                 Ok(()) => {
                     good = true;
@@ -148,6 +156,36 @@ impl Layout {
         }
         Ok(())
     }
+}
+
+/// Whether the payload ends inside quotes of the row just read, which the reader takes for closed.
+fn ends_in_quotes(payload: &[u8], reader: &Reader<&[u8]>, row: &ByteRecord, delimiter: u8) -> bool {
+    if reader.position().byte() != payload.len() as u64 {
+        return false;
+    }
+    let start = row.position().map_or(0, |position| position.byte() as usize);
+    let mut place = Place::CellStart;
+    for byte in payload.get(start..).unwrap_or_default() {
+        place = match (place, *byte) {
+            (Place::Quotes, b'"') => Place::QuoteInQuotes,
+            (Place::Quotes, _) => Place::Quotes,
+            (Place::CellStart | Place::QuoteInQuotes, b'"') => Place::Quotes,
+            (_, b'\r' | b'\n') => Place::CellStart,
+            (_, byte) if byte == delimiter => Place::CellStart,
+            _ => Place::Cell,
+        };
+    }
+    place == Place::Quotes
+}
+
+/// Where in a row a byte is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    CellStart,
+    Cell,
+    Quotes,
+    /// It closes the quotes, or the next one makes a quote of both.
+    QuoteInQuotes,
 }
 
 fn datum(cell: &[u8]) -> Datum<'static> {

@@ -544,8 +544,11 @@ fn has_word(name: &str, words: &[&str]) -> bool {
 /// A unit in brackets behind a name: `Temperature [°C]`.
 pub(super) fn unit_in_name(name: &str) -> String {
     let bracketed = |open: char, close: char| {
-        let (_, rest) = name.trim_end().strip_suffix(close)?.rsplit_once(open)?;
-        (!rest.is_empty() && rest.chars().count() <= 8).then(|| rest.trim().to_owned())
+        let (before, unit) = name.trim_end().strip_suffix(close)?.rsplit_once(open)?;
+        let unit = unit.trim();
+        // `phase[1]` and `[°C]` alone are names.
+        let is_unit = unit.contains(|it: char| !it.is_ascii_digit()) && unit.chars().count() <= 8;
+        (is_unit && !before.trim().is_empty()).then(|| unit.to_owned())
     };
     bracketed('[', ']').or_else(|| bracketed('(', ')')).unwrap_or_default()
 }

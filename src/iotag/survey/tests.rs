@@ -117,3 +117,14 @@ fn other_formats() {
     assert_eq!(shown(&of(&["\"text\""])), [("IN_DATA".to_owned(), Kind::Text)]);
     assert_eq!(of(&[""]).payload_type, PayloadType::Text);
 }
+
+#[test]
+fn a_unit_stands_in_brackets_behind_a_name() {
+    let found = of(&[r#"{"T [°C]":21.5,"p(bar)":1.5,"phase[1]":1.5,"[V]":1.5}"#]);
+    let units: Vec<(&str, &str)> =
+        found.leaves.iter().map(|leaf| (leaf.address.as_str(), leaf.unit.as_str())).collect();
+    assert!(units.contains(&("JA=\"T [°C]\"", "°C")), "{units:?}");
+    assert!(units.contains(&("JA=p(bar)", "bar")), "{units:?}");
+    assert!(units.contains(&("JA=\"phase[1]\"", "")), "{units:?}");
+    assert!(units.contains(&("JA=\"[V]\"", "")), "{units:?}");
+}

@@ -195,3 +195,13 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_misspelled_zone_has_a_hint_and_another_word_has_none() {
+    let help = |text: &str| Zone::parse(text).unwrap_err().help.unwrap_or_default();
+    assert!(help("Europe/Viena").contains("`Europe/Vienna`"));
+    assert!(help("Evrope/vienna").contains("`Europe/Vienna`"));
+    for text in ["", "local", "Europe/Wien", "summer"] {
+        assert!(help(text).starts_with("write `UTC`"), "`{text}`: {}", help(text));
+    }
+}

@@ -96,11 +96,13 @@ pub(super) fn seconds_to_offset(negative: bool, hours: i32, minutes: i32) -> Opt
 
 fn unknown(text: &str) -> SyntaxError {
     let lower = text.to_lowercase();
+    let place = lower.rsplit('/').next().unwrap_or_default().chars().count();
     let near = jiff::tz::db()
         .available()
         .map(|name| (strsim::damerau_levenshtein(&lower, &name.to_string().to_lowercase()), name))
         .min_by_key(|(distance, _)| *distance)
-        .filter(|(distance, _)| *distance <= 3);
+        // More than half of the place's name is another place, not a misspelling.
+        .filter(|(distance, _)| *distance <= 3 && *distance * 2 < place);
     let error = SyntaxError::new(0, format!("unknown time zone `{text}`"));
     match near {
         Some((_, name)) => error.help(format!("did you mean `{name}`?")),
