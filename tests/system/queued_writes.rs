@@ -380,20 +380,25 @@ fn several_tags_of_one_request_are_one_document_and_have_a_number_each() {
 fn a_station_that_is_switched_off_keeps_its_queued_writes() {
     let broker = FakeBroker::start();
     let mut config = plant(broker.port, 1, "", "");
-    config = config.station("other", "status/other", "");
+    let other = "out_topic = \"cmd/other\"\nwrite_when_offline = \"queue\"";
+    config = config.station("other", "status/other", other).tags("other.value,other,Co,OUT_VALUE");
     let mut driver = Driver::start(&config);
     queue(&mut driver.socket(), "valve.value", 1);
     driver.call("station.set", json!({ "name": "valve", "mode": "off" }));
+    // What is queued is on disk, and what came before it.
+    queue(&mut driver.socket(), "other.value", 9);
     let refused = driver.write("valve.value", 2);
     assert_eq!(
         (&refused["outcome"], &refused["error"]["code"]),
         (&json!("failed"), &json!(-32003))
     );
-    driver.durable();
     driver.kill();
     driver.restart();
     let mut link = live_session(&broker, false);
     driver.up();
+    let publish = link.expect_publish();
+    assert_eq!(publish.topic, "cmd/other");
+    link.send(&Packet::Puback(publish.id));
     link.expect_silence(Duration::from_millis(200));
     assert_eq!(driver.station("valve")["queued_writes"], 1);
     driver.call("station.set", json!({ "name": "valve", "mode": "on" }));
