@@ -255,6 +255,7 @@ pub(super) fn stations(hub: &Hub) -> Json {
                     "messages": status.messages,
                     "messages_ignored": status.messages_ignored,
                     "messages_dropped": status.messages_dropped,
+                    "messages_expired": status.messages_expired,
                     "wills": status.wills,
                     "samples_too_old": status.samples_too_old,
                     "cycles_completed": status.cycles_completed,

@@ -57,7 +57,7 @@ pub struct Config {
     pub stations: Vec<Station>,
     /// All tags, as the lines; a `TagId` is a position here.
     pub tags: Vec<Tag>,
-    /// Ids that reloads have left behind; empty in what [`load`] gives.
+    /// Ids that reloads have left behind; empty in what [`load()`] gives.
     retired: diff::Retired,
 }
 

@@ -263,6 +263,8 @@ pub struct StationStatus {
     pub messages_ignored: u64,
     /// Messages without room before the confirmation of those ahead, which are lost.
     pub messages_dropped: u64,
+    /// Messages whose Message Expiry Interval ended while they waited here; they are shown all the same.
+    pub messages_expired: u64,
     /// Times its will message came.
     pub wills: u64,
     /// Samples older than `max_age`, discarded.
@@ -301,6 +303,7 @@ impl StationStatus {
             messages: 0,
             messages_ignored: 0,
             messages_dropped: 0,
+            messages_expired: 0,
             wills: 0,
             samples_too_old: 0,
             cycles_completed: 0,

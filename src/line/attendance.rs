@@ -331,6 +331,9 @@ impl LineTask {
     /// Shows a message that will have to be confirmed.
     fn show(&mut self, station: StationId, held: &Held) {
         self.apply(station, held);
+        if held.is_expired(clock::wall()) {
+            self.hub.station_status(station, |status| status.messages_expired += 1);
+        }
         let name = self.stations.name(station);
         let receipts: Vec<Receipt> = held.arrivals.receipts().collect();
         for receipt in &receipts {

@@ -33,6 +33,17 @@ pub(super) struct Held {
     pub(super) dup: bool,
 }
 
+impl Held {
+    /// Whether it has waited here for longer than the server said that it is of use (MQTT 5.0,
+    /// section 3.3.2.3.3: what arrives is what is left of its interval).
+    pub(super) fn is_expired(&self, now: Timestamp) -> bool {
+        let properties = self.publication.properties.as_ref();
+        let expiry = properties.and_then(|properties| properties.message_expiry_s);
+        let waited = now.duration_since(self.received).as_secs();
+        expiry.is_some_and(|expiry_s| waited >= expiry_s.into())
+    }
+}
+
 /// The arrivals of one message, all to be acknowledged when it is confirmed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Arrivals {

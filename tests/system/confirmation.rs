@@ -262,3 +262,29 @@ fn a_message_that_no_tag_can_confirm_any_more_is_acknowledged_after_the_restart(
     link.expect(&Packet::Pubrec(51));
     assert_eq!(driver.read("work.data")["value"], "one");
 }
+
+#[test]
+fn a_message_that_expires_while_it_waits_is_shown_and_counted() {
+    let broker = Mosquitto::start();
+    let config = Config::new().line(broker.port, "mqtt_version = \"5.0\"");
+    let driver = Driver::start(&stations(config));
+    driver.up();
+    for payload in ["one", "two"] {
+        let status = std::process::Command::new("mosquitto_pub")
+            .args(["-h", "127.0.0.1", "-p", &broker.port.to_string(), "-V", "5", "-q", "1"])
+            .args(["-t", "plant/work", "-m", payload])
+            .args(["-D", "publish", "message-expiry-interval", "1"])
+            .status()
+            .unwrap();
+        assert!(status.success());
+    }
+    waiting(&driver, 2);
+    driver.has("work.data", "one", "ok");
+    assert_eq!(driver.station("work")["counters"]["messages_expired"], 0);
+    // The time that it waits is what is tested.
+    std::thread::sleep(Duration::from_millis(1500));
+    let id = driver.read("work.id")["value"].as_u64().unwrap();
+    confirm(&driver, id);
+    assert_eq!(driver.read("work.data")["value"], "two");
+    assert_eq!(driver.station("work")["counters"]["messages_expired"], 1);
+}

@@ -77,7 +77,7 @@ pub enum Input {
     Closed(String),
     /// [`Event::Session`] changes up to this one are on disk.
     Durable(ChangeSeq),
-    /// [`Client::deadline`] has come.
+    /// [`super::Client::deadline`] has come.
     Timeout,
 }
 
@@ -146,7 +146,7 @@ impl Delivery {
 
 impl Delivery {
     /// [`Self::session_change`] of a message whose values are applied and which must not be
-    /// acknowledged yet. After a restart it comes back from [`Session::take_unconfirmed`], with the
+    /// acknowledged yet. After a restart it comes back from [`crate::mqtt::Session::take_unconfirmed`], with the
     /// note; once it may be acknowledged, [`Self::session_change`] replaces the record.
     pub fn session_change_unconfirmed(&self, note: &[u8]) -> Option<SessionChange> {
         (self.stored && self.qos == Qos::ExactlyOnce)
@@ -242,7 +242,7 @@ pub enum Event {
     Notice(String),
 }
 
-/// What [`Client::handle_bytes`] left in the buffer.
+/// What [`super::Client::handle_bytes`] left in the buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BytesProgress {
     /// At most the beginning of a packet.
